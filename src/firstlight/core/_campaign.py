@@ -1,0 +1,194 @@
+"""A campaign as it stands: the fold of its facts, as small as the next decision allows."""
+
+from collections.abc import Iterator
+from typing import Literal
+
+from ._nouns import Action, Asset, Failure, Observation, Permit
+from ._problem import CampaignSpec, Point, Value
+
+ActionStatus = Literal[
+    "proposed", "permitted", "refused", "escalated",
+    "dispatched", "lost", "accepted", "succeeded", "failed",
+]  # fmt: skip
+
+WAITING = ("proposed", "permitted", "escalated")
+"""Nothing has been done yet."""
+UNDERWAY = ("dispatched", "lost", "accepted")
+"""The world may be being touched."""
+
+
+class ActionState(Value, frozen=True):
+    """One action of an open trial, and how far it has come."""
+
+    action: Action
+    status: ActionStatus = "proposed"
+    policies: tuple[str, ...] = ()
+    agreement: str = ""
+    job: str = ""
+    question: str = ""
+    cancelling: bool = False
+
+    @property
+    def permit(self) -> Permit:
+        """Leave to perform it. Raises ValueError where policy has not given it."""
+        if self.status not in ("permitted", *UNDERWAY):
+            raise ValueError(f"action {self.action.id} is {self.status}, not permitted")
+        return Permit(action=self.action, policies=self.policies, agreement=self.agreement)
+
+
+class Trial(Value, frozen=True):
+    """A point being tried. Once ingested it leaves the campaign and lives in the results."""
+
+    id: str
+    point: Point
+    actions: dict[str, ActionState]
+    as_run: Point = {}
+    observations: tuple[Observation, ...] = ()
+    assets: tuple[Asset, ...] = ()
+    failure: Failure | None = None
+    cost: float = 0.0
+    source: str = ""
+
+    @property
+    def started(self) -> bool:
+        """Whether any of its actions has been sent to a facility."""
+        return any(a.status in (*UNDERWAY, "succeeded", "failed") for a in self.actions.values())
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing of it runs or will run: all succeeded, or one failed and none is under way."""
+        if self.failure is None:
+            return all(a.status == "succeeded" for a in self.actions.values())
+        return not any(a.status in UNDERWAY for a in self.actions.values())
+
+    @property
+    def failed(self) -> bool:
+        return self.failure is not None
+
+
+class Campaign(Value, frozen=True):
+    """What decides the next step, and no more: its size does not grow with the trials behind it."""
+
+    spec: CampaignSpec
+    seq: int = 1
+    open: dict[str, Trial] = {}
+    numbered: int = 0
+    """Trials ever numbered, proposed or added."""
+    counted: int = 0
+    """Trials that count against the budget: proposed and not withdrawn."""
+    succeeded: int = 0
+    failed: int = 0
+    cost: float = 0.0
+    front: tuple[tuple[float, ...], ...] = ()
+    """Losses of the best trials: one where there is one objective."""
+    recent: tuple[tuple[float, float], ...] = ()
+    """(best loss, cost) after each of the last trials, as far back as the stop rule looks."""
+    stale: int = 0
+    """Trials since the front last advanced."""
+    met_by: str = ""
+    exhausted: str = ""
+    stopped: str = ""
+    cancel: bool = False
+    paused: bool = False
+    time_spent: bool = False
+    runner: str = ""
+    ran: float = 0.0
+    run_started: float = 0.0
+    last: float = 0.0
+    fresh: tuple[str, ...] = ()
+    model: str = ""
+    unpublished: int = 0
+    dataset: str = ""
+    closed: str = ""
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds this campaign has been run, up to its last fact."""
+        return self.ran + (self.last - self.run_started if self.runner else 0.0)
+
+    @property
+    def unsettled(self) -> int:
+        """Trials that hold a place: proposed, and neither succeeded, failed nor withdrawn."""
+        return sum(not t.settled for t in self.open.values())
+
+    @property
+    def started(self) -> int:
+        """Trials that hold a slot."""
+        return sum(t.started and not t.settled for t in self.open.values())
+
+    @property
+    def trials_left(self) -> int | None:
+        limit = self.spec.goal.budget.trials
+        return None if limit is None else max(0, limit - self.counted)
+
+    @property
+    def committed(self) -> float:
+        """The estimated cost of what is permitted or under way and not yet paid."""
+        return sum(
+            a.action.cost
+            for t in self.open.values()
+            for a in t.actions.values()
+            if a.status in ("permitted", *UNDERWAY)
+        )
+
+    @property
+    def ending(self) -> str:
+        """Why no new trial may start, or "" while they may. Trials used up are no reason to drop those queued."""
+        if self.stopped:
+            return self.stopped
+        if self.met_by:
+            return "goal met"
+        if self.time_spent:
+            return "time spent"
+        limit = self.spec.goal.budget.cost
+        if limit is not None and self.cost >= limit:
+            return "cost spent"
+        if self._stalled:
+            return "no further improvement"
+        return ""
+
+    @property
+    def _stalled(self) -> bool:
+        rule = self.spec.goal.no_improvement
+        if rule is None:
+            return False
+        if len(self.spec.goal.objectives) > 1:
+            return self.stale >= rule.trials
+        if len(self.recent) <= rule.trials:
+            return False
+        (before, paid_before), (now, paid) = self.recent[0], self.recent[-1]
+        gained = before - now
+        return gained <= rule.gain or (rule.price is not None and gained * rule.price < paid - paid_before)
+
+    @property
+    def designable(self) -> int:
+        """How many points to design now: whole batches for the free places, within the budget of trials."""
+        spec = self.spec
+        ahead = spec.ahead
+        if ahead is None:
+            ahead = -(-spec.parallel // 4) if spec.parallel > 1 and spec.batch == 1 else 0
+        free = spec.parallel + ahead - self.unsettled
+        left = self.trials_left
+        group = spec.batch if left is None else min(spec.batch, left)
+        if group <= 0 or free < group:
+            return 0
+        whole = free // group * group
+        return whole if left is None else min(whole, left)
+
+    def actions(self, *status: ActionStatus) -> Iterator[ActionState]:
+        """All actions of open trials with one of these statuses."""
+        return (a for t in self.open.values() for a in t.actions.values() if a.status in status)
+
+    def ready(self, *status: ActionStatus) -> Iterator[tuple[Trial, ActionState]]:
+        """Actions with one of these statuses in sound trials, all of whose predecessors have succeeded."""
+        for trial in self.open.values():
+            if trial.failure is not None:
+                continue
+            for a in trial.actions.values():
+                if a.status in status and all(trial.actions[b].status == "succeeded" for b in a.action.after):
+                    yield trial, a
+
+    def action(self, id: str) -> ActionState | None:
+        """The action of an open trial with this id."""
+        trial = self.open.get(id.rpartition(".")[0])
+        return trial.actions.get(id) if trial else None

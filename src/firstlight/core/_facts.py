@@ -1,0 +1,211 @@
+"""Every fact a campaign can record, in the past tense. A closed set.
+
+The journal keeps these words for ever: a field may be added with a default, none may be renamed. A change
+that old records cannot follow raises `SCHEMA` and adds an upcast in `_codec`.
+"""
+
+from ._nouns import Action, Failure, Measured, Observation
+from ._problem import CampaignSpec, Point, Value
+
+SCHEMA = 1
+"""The schema of the entries this version writes."""
+
+
+class Event(Value, frozen=True, tag=True):
+    """A fact. It bears no time and no author: its entry in the journal bears both."""
+
+
+class CampaignOpened(Event, frozen=True):
+    spec: CampaignSpec
+
+
+class RunStarted(Event, frozen=True):
+    """A runner took the campaign up; `versions` are those of the software that decides."""
+
+    runner: str
+    versions: dict[str, str] = {}
+
+
+class RunEnded(Event, frozen=True):
+    """The runner laid the campaign down in good order. A crash leaves none."""
+
+    reason: str = ""
+
+
+class TrialProposed(Event, frozen=True):
+    """A point is to be tried, by these actions. `source` is the strategy, or the person, that chose it."""
+
+    trial: str
+    point: Point
+    actions: tuple[Action, ...]
+    source: str = ""
+    predicted: tuple[Observation, ...] = ()
+    reason: str = ""
+
+
+class TrialWithdrawn(Event, frozen=True):
+    """A trial of which nothing had been started is not to be performed after all."""
+
+    trial: str
+    reason: str
+
+
+class TrialAdded(Event, frozen=True):
+    """A trial that was performed elsewhere and is told to the campaign. It spends no budget."""
+
+    trial: str
+    point: Point
+    outcome: Measured | Failure
+    source: str = ""
+
+
+class DesignExhausted(Event, frozen=True):
+    """The strategy has no further point to offer."""
+
+    reason: str
+
+
+class ActionPermitted(Event, frozen=True):
+    action: str
+    policies: tuple[str, ...]
+    agreement: str = ""
+
+
+class ActionRefused(Event, frozen=True):
+    action: str
+    reasons: tuple[str, ...]
+
+
+class ActionEscalated(Event, frozen=True):
+    action: str
+    to: str
+    question: str
+
+
+class ActionApproved(Event, frozen=True):
+    """A person allowed an escalated action, or vouches that a lost one was not performed."""
+
+    action: str
+    note: str = ""
+
+
+class ActionDispatched(Event, frozen=True):
+    """Written before the facility is called, so that no call is ever forgotten."""
+
+    action: str
+
+
+class ActionAccepted(Event, frozen=True):
+    action: str
+    job: str
+
+
+class ActionLost(Event, frozen=True):
+    """Dispatched, not repeatable, and the facility knows nothing of it: a person must look."""
+
+    action: str
+
+
+class ActionSucceeded(Event, frozen=True):
+    action: str
+    measured: Measured
+
+
+class ActionFailed(Event, frozen=True):
+    action: str
+    failure: Failure
+
+
+class CancelRequested(Event, frozen=True):
+    """Written before the facility is asked to cancel a job."""
+
+    action: str
+
+
+class TrialIngested(Event, frozen=True):
+    """A finished trial became a row of the campaign's dataset; `digest` is that row's."""
+
+    trial: str
+    digest: str
+
+
+class DatasetPublished(Event, frozen=True):
+    """The campaign's rows so far became a dataset that can be found, cited and exported."""
+
+    dataset: str
+    digest: str
+    rows: int
+
+
+class ModelUpdated(Event, frozen=True):
+    model: str
+    trials: tuple[str, ...]
+
+
+class CampaignPaused(Event, frozen=True):
+    """No new trial and no new action; what runs goes on."""
+
+    reason: str = ""
+
+
+class CampaignResumed(Event, frozen=True):
+    pass
+
+
+class CampaignStopped(Event, frozen=True):
+    """Somebody wants it to end: no new trial. With `cancel`, what runs is cancelled too."""
+
+    reason: str = ""
+    cancel: bool = False
+
+
+class TimeSpent(Event, frozen=True):
+    """The budget of running time is used up."""
+
+    seconds: float
+
+
+class CampaignClosed(Event, frozen=True):
+    reason: str
+
+
+Fact = (
+    CampaignOpened
+    | RunStarted
+    | RunEnded
+    | TrialProposed
+    | TrialWithdrawn
+    | TrialAdded
+    | DesignExhausted
+    | ActionPermitted
+    | ActionRefused
+    | ActionEscalated
+    | ActionApproved
+    | ActionDispatched
+    | ActionAccepted
+    | ActionLost
+    | ActionSucceeded
+    | ActionFailed
+    | CancelRequested
+    | TrialIngested
+    | DatasetPublished
+    | ModelUpdated
+    | CampaignPaused
+    | CampaignResumed
+    | CampaignStopped
+    | TimeSpent
+    | CampaignClosed
+)
+
+
+class Entry(Value, frozen=True):
+    """A fact in its place in a campaign's journal.
+
+    `seq` counts from 1 without a gap, `at` is seconds since 1970 UTC, `by` is who or what recorded it.
+    """
+
+    seq: int
+    at: float
+    by: str
+    fact: Fact
+    schema: int = SCHEMA

@@ -1,0 +1,150 @@
+"""What a campaign owes the world next: the loop, read from top to bottom."""
+
+from collections.abc import Iterator
+
+from ._campaign import Campaign
+from ._nouns import Action, Permit
+from ._problem import Value
+
+
+class Due(Value, frozen=True):
+    """Work due. At most one step is under way on a subject at a time."""
+
+    subject: str
+
+
+class Design(Due, frozen=True):
+    count: int
+
+
+class Check(Due, frozen=True):
+    action: Action
+
+
+class Execute(Due, frozen=True):
+    permit: Permit
+
+
+class Reattach(Due, frozen=True):
+    permit: Permit
+
+
+class Measure(Due, frozen=True):
+    action: Action
+    job: str
+
+
+class Cancel(Due, frozen=True):
+    action: Action
+    job: str
+
+
+class Abandon(Due, frozen=True):
+    """An action that will not be sent any more."""
+
+    action: str
+    reason: str
+
+
+class Withdraw(Due, frozen=True):
+    trial: str
+    reason: str
+
+
+class Ingest(Due, frozen=True):
+    trial: str
+
+
+class Learn(Due, frozen=True):
+    trials: tuple[str, ...]
+
+
+class Publish(Due, frozen=True):
+    pass
+
+
+class WatchClock(Due, frozen=True):
+    """Running time ends at `until` (seconds since 1970 UTC)."""
+
+    until: float
+
+
+class Close(Due, frozen=True):
+    reason: str
+
+
+Step = (
+    Design | Check | Execute | Reattach | Measure | Cancel | Abandon | Withdraw
+    | Ingest | Learn | Publish | WatchClock | Close
+)  # fmt: skip
+
+
+def next_steps(campaign: Campaign) -> Iterator[Step]:
+    """Pure: the same campaign owes the same steps, today and after any crash."""
+    if campaign.closed:
+        return
+    ending = campaign.ending
+    if not ending and not campaign.paused:
+        if campaign.designable > 0 and not campaign.exhausted:
+            yield Design(subject="design", count=campaign.designable)
+        for _, a in campaign.ready("proposed"):
+            yield Check(subject=a.action.id, action=a.action)
+        yield from _executions(campaign)
+    if ending:
+        yield from _endings(campaign, ending)
+    for a in campaign.actions("dispatched"):
+        yield Reattach(subject=a.action.id, permit=a.permit)
+    for a in campaign.actions("accepted"):
+        yield Measure(subject=a.action.id, action=a.action, job=a.job)
+        if campaign.cancel and not a.cancelling:
+            yield Cancel(subject=f"cancel {a.action.id}", action=a.action, job=a.job)
+    for trial in campaign.open.values():
+        if trial.settled:
+            yield Ingest(subject=trial.id, trial=trial.id)
+    if campaign.fresh:
+        yield Learn(subject="learn", trials=campaign.fresh)
+    yield from _time(campaign)
+    done = ending or campaign.exhausted or ("trials spent" if campaign.trials_left == 0 else "")
+    if done and not campaign.open and not campaign.fresh:
+        if campaign.unpublished:
+            yield Publish(subject="publish")
+        else:
+            yield Close(subject="campaign", reason=done)
+
+
+def _executions(campaign: Campaign) -> Iterator[Step]:
+    """Permitted actions: those of started trials first, then of new ones while there are slots."""
+    slots = campaign.spec.parallel - campaign.started
+    for trial, a in campaign.ready("permitted"):
+        if trial.started:
+            yield Execute(subject=a.action.id, permit=a.permit)
+    for trial in campaign.open.values():
+        if slots <= 0:
+            return
+        if not trial.started and trial.failure is None:
+            first = [a for a in trial.actions.values() if a.status == "permitted" and not a.action.after]
+            for a in first:
+                yield Execute(subject=a.action.id, permit=a.permit)
+            slots -= bool(first)
+
+
+def _endings(campaign: Campaign, reason: str) -> Iterator[Step]:
+    """Once it ends, started trials are brought to their end, and the others withdrawn."""
+    for trial in campaign.open.values():
+        if not trial.started and not trial.settled:
+            yield Withdraw(subject=f"withdraw {trial.id}", trial=trial.id, reason=reason)
+    for trial, a in campaign.ready("proposed", "permitted", "escalated", "lost"):
+        if not trial.started:
+            continue
+        if campaign.cancel:
+            yield Abandon(subject=f"abandon {a.action.id}", action=a.action.id, reason=reason)
+        elif a.status == "proposed":
+            yield Check(subject=a.action.id, action=a.action)
+        elif a.status == "permitted":
+            yield Execute(subject=a.action.id, permit=a.permit)
+
+
+def _time(campaign: Campaign) -> Iterator[Step]:
+    limit = campaign.spec.goal.budget.seconds
+    if limit is not None and campaign.runner and not campaign.time_spent and not campaign.paused:
+        yield WatchClock(subject="clock", until=campaign.run_started + limit - campaign.ran)

@@ -1,0 +1,146 @@
+"""What a campaign does and sees: actions, permits and verdicts, observations, assets and outcomes."""
+
+import math
+from typing import Literal, get_args
+
+from ._problem import Limits, Point, Value
+
+Cause = Literal[
+    "did-not-converge",
+    "invalid-input",
+    "invalid-output",
+    "instrument-fault",
+    "timed-out",
+    "out-of-memory",
+    "crashed",
+    "lost",
+    "refused",
+    "cancelled",
+]
+"""Why an action failed. A closed set, because strategies learn from it."""
+
+
+class Failed(Exception):
+    """What a user's function raises to say why a trial failed, so that strategies can learn from it."""
+
+    def __init__(self, cause: Cause, message: str = "") -> None:
+        super().__init__(f"{cause}: {message}" if message else cause)
+        if cause not in get_args(Cause):
+            raise ValueError(f"unknown cause {cause!r}: use one of {', '.join(get_args(Cause))}")
+        self.cause: Cause = cause
+        self.message = message
+
+
+class Action(Value, frozen=True):
+    """The smallest thing that touches the world, and the unit that policy judges.
+
+    `id` is the idempotency key every facility honours; `after` names the actions of the same trial that
+    must have succeeded first. `repeatable` says whether it may be performed again under the same id
+    when nobody knows whether it was (a computation may, a robot's motion may not).
+    """
+
+    id: str
+    trial: str
+    facility: str
+    name: str
+    operation: str
+    point: Point
+    settings: dict[str, object] = {}
+    after: tuple[str, ...] = ()
+    limits: Limits = Limits()
+    cost: float = 0.0
+    repeatable: bool = True
+    approval: str = ""
+
+
+class Permit(Value, frozen=True):
+    """Leave to perform exactly one action. A facility accepts nothing else."""
+
+    action: Action
+    policies: tuple[str, ...]
+    agreement: str = ""
+
+
+class Allowed(Value, frozen=True, tag="allowed"):
+    """Policy's yes, and the policies that said so."""
+
+    policies: tuple[str, ...]
+
+
+class Refused(Value, frozen=True, tag="refused"):
+    """Policy's no, with its reasons."""
+
+    reasons: tuple[str, ...]
+
+
+class Escalated(Value, frozen=True, tag="escalated"):
+    """Policy's "ask a person": who, and what to ask."""
+
+    to: str
+    question: str
+
+
+Verdict = Allowed | Refused | Escalated
+
+
+class Observation(Value, frozen=True):
+    """A measured value with its unit and standard uncertainty (`sigma`, 0 where noiseless)."""
+
+    observable: str
+    value: float
+    unit: str = ""
+    sigma: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.value):
+            raise ValueError(f"observation {self.observable!r} must be a finite number, not {self.value}")
+        if not (math.isfinite(self.sigma) and self.sigma >= 0):
+            raise ValueError(f"sigma of observation {self.observable!r} must be zero or more, not {self.sigma}")
+
+
+class Asset(Value, frozen=True):
+    """Bytes with a digest ("sha256:<hex>")."""
+
+    uri: str
+    digest: str
+    media_type: str
+    size: int = 0
+
+
+class Measured(Value, frozen=True, tag="measured"):
+    """An action that succeeded. `as_run` gives the point's values where they differ from those requested.
+
+    `started` and `ended` are the facility's own clock (seconds since 1970 UTC, 0 where unknown).
+    """
+
+    observations: tuple[Observation, ...] = ()
+    assets: tuple[Asset, ...] = ()
+    as_run: Point = {}
+    cost: float = 0.0
+    started: float = 0.0
+    ended: float = 0.0
+
+
+class Failure(Value, frozen=True, tag="failure"):
+    """An action that failed, with its typed cause and the last lines of its log."""
+
+    cause: Cause
+    message: str = ""
+    log: str = ""
+    assets: tuple[Asset, ...] = ()
+    as_run: Point = {}
+    cost: float = 0.0
+    started: float = 0.0
+    ended: float = 0.0
+
+
+Outcome = Measured | Failure
+"""What a facility says came of an action."""
+
+
+class Proposal(Value, frozen=True):
+    """A point that a strategy chose, what it expects there, and why it chose it."""
+
+    point: Point
+    predicted: tuple[Observation, ...] = ()
+    reason: str = ""

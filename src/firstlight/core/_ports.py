@@ -1,0 +1,195 @@
+"""Every seam a plug-in may fill, on one page."""
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Protocol
+
+from ._campaign import Campaign
+from ._facts import Entry, Fact
+from ._nouns import Action, Outcome, Permit, Proposal, Verdict
+from ._problem import CampaignSpec, Point, Value
+from ._results import Results, Row
+
+
+class Strategy(Protocol):
+    """Design: choose what to try next. Stateless: everything it may know is in the arguments."""
+
+    def propose(self, spec: CampaignSpec, results: Results, count: int, seed: int) -> Sequence[Proposal]:
+        """At most `count` points, every one within the parameters, the pool and the constraints.
+
+        Called off the event loop, never twice at once for one campaign. The same arguments give the same
+        points. Fewer than `count` (even none) means that there are no more for now: it is asked again once
+        another trial has ended, and is exhausted if it offers none while none is pending.
+        """
+        ...
+
+
+class Procedure(Protocol):
+    """Turn one point into the actions that try it."""
+
+    def actions(self, spec: CampaignSpec, trial: str, point: Point) -> Sequence[Action]:
+        """The actions of one trial; ids are "<trial>.<name>". Deterministic."""
+        ...
+
+
+class Policy(Protocol):
+    """Check: judge one action before it touches the world."""
+
+    async def judge(self, action: Action, campaign: Campaign) -> Verdict: ...
+
+
+class Unavailable(Exception):
+    """A facility, journal or catalog cannot be reached just now. Nothing is known; ask again later."""
+
+
+class Facility(Protocol):
+    """Execute and measure: a machine room or a laboratory.
+
+    The action id is the idempotency key: submitting it again never performs it a second time while the
+    first is under way or has ended. Raises Unavailable where it cannot be reached.
+    """
+
+    @property
+    def slots(self) -> int:
+        """How many actions it performs at once."""
+        ...
+
+    async def submit(self, permit: Permit) -> str:
+        """Begin the permitted action and return its job, once the facility will remember it."""
+        ...
+
+    async def find(self, action: str) -> str | None:
+        """The job of an action submitted earlier, whether it runs or has ended; None if it is not known."""
+        ...
+
+    async def outcome(self, job: str) -> Outcome:
+        """Wait for the job to end. What the world may do is an outcome, never an exception."""
+        ...
+
+    async def cancel(self, job: str) -> None:
+        """Ask for an end; `outcome` then tells what came of it."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of it. Jobs under way go on."""
+        ...
+
+
+class Catalog(Protocol):
+    """Ingest: make finished trials into a dataset that can be found and traced."""
+
+    async def ingest(self, campaign: Campaign, row: Row) -> str:
+        """Keep one finished trial for good and return its digest. Doing it again changes nothing."""
+        ...
+
+    async def publish(self, campaign: Campaign) -> tuple[str, str, int]:
+        """Make the rows kept so far a dataset: its id, its digest and its number of rows."""
+        ...
+
+
+class Learner(Protocol):
+    """Learn: bring a model up to date with new trials."""
+
+    async def learn(self, model: str, spec: CampaignSpec, results: Results) -> str:
+        """The new version of the model."""
+        ...
+
+
+class Lease(Protocol):
+    """The right to append to one campaign. While it is held, nobody else appends."""
+
+    @property
+    def campaign(self) -> str: ...
+
+    async def release(self) -> None: ...
+
+
+class Held(Exception):
+    """Somebody else holds the lease; the message says who."""
+
+    def __init__(self, campaign: str, holder: str) -> None:
+        super().__init__(f"campaign {campaign} is being run by {holder}")
+        self.campaign, self.holder = campaign, holder
+
+
+class Conflict(Exception):
+    """The entry does not follow the last one, or the lease is no longer held. Nothing was written."""
+
+
+class Mail(Value, frozen=True):
+    """A fact that somebody without the lease wants recorded, for the holder of the lease to judge."""
+
+    id: str
+    fact: Fact
+    by: str
+
+
+class Journal(Protocol):
+    """Remember: an append-only log of facts a campaign, its lease, and the mail for whoever holds it."""
+
+    async def lease(self, campaign: str, holder: str) -> Lease:
+        """Take the lease. Raises Held. The lease of a holder that has died is free again."""
+        ...
+
+    async def append(self, lease: Lease, entry: Entry, mail: str = "") -> None:
+        """Make one entry durable, and in the same stroke mark the mail it came from as answered.
+
+        Returns once it is durable. Calls made in order are written in order, and none is written after
+        one that failed. Raises Conflict.
+        """
+        ...
+
+    def read(self, campaign: str, after: int = 0) -> AsyncIterator[Entry]:
+        """The entries after this sequence number, in order; none for an unknown campaign."""
+        ...
+
+    async def campaigns(self) -> Sequence[str]:
+        """The ids of all campaigns, the oldest first."""
+        ...
+
+    async def holder(self, campaign: str) -> str:
+        """Who holds the lease, "" if nobody."""
+        ...
+
+    async def post(self, campaign: str, fact: Fact, by: str) -> str:
+        """Leave mail for the holder of the lease, durably; its id."""
+        ...
+
+    async def mail(self, campaign: str) -> Sequence[Mail]:
+        """Mail not yet answered, the oldest first."""
+        ...
+
+    async def answer(self, lease: Lease, mail: str, refusal: str) -> None:
+        """Refuse a mail, saying why."""
+        ...
+
+    async def answered(self, mail: str) -> str | None:
+        """None while it waits, "" once its fact is recorded, else why it was refused."""
+        ...
+
+    async def changed(self, campaign: str, after: int, timeout: float) -> bool:
+        """Wait until there is an entry after this sequence number or any mail; False after `timeout` seconds."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class Units(Protocol):
+    """The border where a number with one unit becomes a number with another."""
+
+    def convert(self, value: float, unit: str, to: str) -> float:
+        """The value in the other unit. Raises ValueError, with a reason fit to show, where it cannot be."""
+        ...
+
+
+class Ports(Value, frozen=True):
+    """One filled seam of each kind: all that the engine is given."""
+
+    journal: Journal
+    strategy: Strategy
+    procedure: Procedure
+    policy: Policy
+    facilities: Mapping[str, Facility]
+    catalog: Catalog
+    units: Units
+    clock: Callable[[], float]
+    learner: Learner | None = None

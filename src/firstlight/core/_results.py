@@ -1,0 +1,164 @@
+"""What has been tried and seen: the journal's second fold, large where Campaign is small."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import overload
+
+from msgspec.structs import replace
+
+from . import _facts as f
+from ._facts import Entry
+from ._goal import Seen, dominates, latest, losses
+from ._nouns import Action, Asset, Cause, Failure, Measured, Observation
+from ._problem import Goal, Point, Value
+
+
+class Span(Value, frozen=True):
+    """When one action was under way: dispatched and ended by the journal's clock, started by the facility's."""
+
+    action: str
+    facility: str
+    dispatched: float
+    started: float
+    ended: float
+
+
+class Row(Value, frozen=True):
+    """One trial that has ended (or, in `Results.pending`, that has not)."""
+
+    trial: str
+    point: Point
+    as_run: Point = {}
+    observations: tuple[Observation, ...] = ()
+    assets: tuple[Asset, ...] = ()
+    failure: Failure | None = None
+    cost: float = 0.0
+    source: str = ""
+    predicted: tuple[Observation, ...] = ()
+    reason: str = ""
+    proposed: float = 0.0
+    ended: float = 0.0
+    spans: tuple[Span, ...] = ()
+
+    @property
+    def ran(self) -> Point:
+        """The point as run: the values requested, but for those that came out otherwise."""
+        return {**self.point, **self.as_run}
+
+    @property
+    def seen(self) -> Seen:
+        """The latest observation of every observable."""
+        return latest(self.observations)
+
+
+class Prefix(Sequence[Row]):
+    """The first rows of a list that only grows: a snapshot that copies nothing."""
+
+    def __init__(self, rows: list[Row], length: int) -> None:
+        self._rows, self._length = rows, length
+
+    def __len__(self) -> int:
+        return self._length
+
+    @overload
+    def __getitem__(self, index: int) -> Row: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Row]: ...
+    def __getitem__(self, index: int | slice) -> Row | list[Row]:
+        if isinstance(index, slice):
+            return [self._rows[i] for i in range(*index.indices(self._length))]
+        if not -self._length <= index < self._length:
+            raise IndexError(index)
+        return self._rows[index + self._length if index < 0 else index]
+
+    def __iter__(self) -> Iterator[Row]:
+        return (self._rows[i] for i in range(self._length))
+
+
+class Results(Value, frozen=True):
+    """A frozen view for strategies and reports: `rows` in the order they ended, `pending` in that proposed."""
+
+    rows: Sequence[Row] = ()
+    pending: Mapping[str, Row] = {}
+
+    def best(self, goal: Goal) -> list[Row]:
+        """The Pareto front among the good trials: one row where there is one objective, none where none is good."""
+        front: list[tuple[tuple[float, ...], Row]] = []
+        for row in self.rows:
+            found = None if row.failure else losses(goal, row.seen)
+            if found is None or any(old == found or dominates(old, found) for old, _ in front):
+                continue
+            front = [(old, r) for old, r in front if not dominates(found, old)] + [(found, row)]
+        return [row for _, row in front]
+
+
+class Ledger:
+    """The fold itself: it grows by one row a trial, and gives out views that cost nothing."""
+
+    def __init__(self, entries: Iterable[Entry] = ()) -> None:
+        self._rows: list[Row] = []
+        self._pending: dict[str, Row] = {}
+        self._actions: dict[str, dict[str, Action]] = {}
+        self._sent: dict[str, float] = {}
+        for entry in entries:
+            self.add(entry)
+
+    def view(self) -> Results:
+        """The results as they stand. Later facts do not change it."""
+        return Results(rows=Prefix(self._rows, len(self._rows)), pending=dict(self._pending))
+
+    def add(self, entry: Entry) -> None:
+        """Take in one entry, in order."""
+        match entry.fact:
+            case f.TrialProposed(trial=id, point=point, actions=actions, source=source, predicted=expected, reason=why):
+                self._pending[id] = Row(
+                    trial=id, point=point, source=source, predicted=expected, reason=why, proposed=entry.at
+                )
+                self._actions[id] = {a.id: a for a in actions}
+            case f.TrialAdded(trial=id, point=point, outcome=outcome, source=source):
+                row = Row(trial=id, point=point, source=source, proposed=entry.at, ended=entry.at)
+                self._rows.append(_with_outcome(row, outcome, outcome.cost))
+            case f.TrialWithdrawn(trial=id):
+                del self._pending[id], self._actions[id]
+            case f.ActionDispatched(action=id):
+                self._sent[id] = entry.at
+            case f.ActionSucceeded(action=id, measured=outcome):
+                self._take(id, outcome, entry.at)
+            case f.ActionFailed(action=id, failure=failure):
+                self._take(id, failure, entry.at)
+            case f.ActionRefused(action=id, reasons=reasons):
+                cause: Cause = "lost" if id in self._sent else "refused"
+                self._take(id, Failure(cause=cause, message="; ".join(reasons)), entry.at)
+            case _:
+                pass
+
+    def _take(self, id: str, outcome: Measured | Failure, at: float) -> None:
+        trial = id.rpartition(".")[0]
+        actions = self._actions[trial]
+        action = actions.pop(id)
+        row, cost = self._pending[trial], outcome.cost
+        if id in self._sent:
+            cost = cost or action.cost
+            span = Span(
+                action=id, facility=action.facility, dispatched=self._sent.pop(id),
+                started=outcome.started, ended=outcome.ended or at,
+            )  # fmt: skip
+            row = replace(row, spans=(*row.spans, span))
+        row = _with_outcome(replace(row, ended=at), outcome, cost)
+        if actions and not (row.failure and not any(a in self._sent for a in actions)):
+            self._pending[trial] = row
+            return
+        del self._pending[trial], self._actions[trial]
+        self._rows.append(row)
+
+
+def _with_outcome(row: Row, outcome: Measured | Failure, cost: float) -> Row:
+    failure = row.failure or (outcome if isinstance(outcome, Failure) else None)
+    observed = outcome.observations if isinstance(outcome, Measured) else ()
+    return replace(
+        row,
+        as_run={**row.as_run, **outcome.as_run},
+        observations=row.observations + observed,
+        assets=row.assets + outcome.assets,
+        failure=failure,
+        cost=row.cost + cost,
+    )
