@@ -3,6 +3,7 @@
 from ._campaign import UNDERWAY, WAITING, ActionState, ActionStatus, Campaign, Trial
 from ._codec import UPCASTS, UnreadableEntry, Upcast, decode, encode
 from ._facts import (
+    BY_PERSON,
     SCHEMA,
     ActionAccepted,
     ActionApproved,
@@ -50,6 +51,7 @@ from ._next import (
     WatchClock,
     Withdraw,
     next_steps,
+    still_due,
 )
 from ._nouns import (
     Action,
@@ -67,6 +69,7 @@ from ._nouns import (
     Refused,
     Verdict,
 )
+from ._points import violations
 from ._ports import (
     Catalog,
     Conflict,
@@ -113,6 +116,7 @@ from ._reduce import InconsistentError, next_trial, open_campaign, reduce, repla
 from ._results import Ledger, Prefix, Results, Row, Span
 
 __all__ = [
+    "BY_PERSON",
     "SCHEMA",
     "UNDERWAY",
     "UPCASTS",
@@ -238,4 +242,6 @@ __all__ = [
     "open_campaign",
     "reduce",
     "replay",
+    "still_due",
+    "violations",
 ]

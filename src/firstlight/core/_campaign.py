@@ -71,6 +71,7 @@ class Campaign(Value, frozen=True):
 
     spec: CampaignSpec
     seq: int = 1
+    parallel: int = 1
     open: dict[str, Trial] = {}
     numbered: int = 0
     """Trials ever numbered, proposed or added."""
@@ -166,8 +167,8 @@ class Campaign(Value, frozen=True):
         spec = self.spec
         ahead = spec.ahead
         if ahead is None:
-            ahead = -(-spec.parallel // 4) if spec.parallel > 1 and spec.batch == 1 else 0
-        free = spec.parallel + ahead - self.unsettled
+            ahead = -(-self.parallel // 4) if self.parallel > 1 and spec.batch == 1 else 0
+        free = self.parallel + ahead - self.unsettled
         left = self.trials_left
         group = spec.batch if left is None else min(spec.batch, left)
         if group <= 0 or free < group:

@@ -20,10 +20,11 @@ class CampaignOpened(Event, frozen=True):
 
 
 class RunStarted(Event, frozen=True):
-    """A runner took the campaign up; `versions` are those of the software that decides."""
+    """A runner took the campaign up, to run this many trials at once (0: as the specification says)."""
 
     runner: str
     versions: dict[str, str] = {}
+    parallel: int = 0
 
 
 class RunEnded(Event, frozen=True):
@@ -196,6 +197,17 @@ Fact = (
     | TimeSpent
     | CampaignClosed
 )
+
+
+BY_PERSON = (
+    TrialAdded,
+    ActionApproved,
+    ActionRefused,
+    CampaignPaused,
+    CampaignResumed,
+    CampaignStopped,
+)
+"""What a person may have recorded in a campaign that somebody else runs."""
 
 
 class Entry(Value, frozen=True):

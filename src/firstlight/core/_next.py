@@ -114,7 +114,7 @@ def next_steps(campaign: Campaign) -> Iterator[Step]:
 
 def _executions(campaign: Campaign) -> Iterator[Step]:
     """Permitted actions: those of started trials first, then of new ones while there are slots."""
-    slots = campaign.spec.parallel - campaign.started
+    slots = campaign.parallel - campaign.started
     for trial, a in campaign.ready("permitted"):
         if trial.started:
             yield Execute(subject=a.action.id, permit=a.permit)
@@ -146,5 +146,31 @@ def _endings(campaign: Campaign, reason: str) -> Iterator[Step]:
 
 def _time(campaign: Campaign) -> Iterator[Step]:
     limit = campaign.spec.goal.budget.seconds
-    if limit is not None and campaign.runner and not campaign.time_spent and not campaign.paused:
+    if limit is not None and campaign.runner and not campaign.time_spent:
         yield WatchClock(subject="clock", until=campaign.run_started + limit - campaign.ran)
+
+
+def still_due(campaign: Campaign, step: Step) -> bool:
+    """Whether the world has not overtaken a step between its being scheduled and its being taken."""
+    match step:
+        case Check(action=action):
+            return _status(campaign, action.id) == "proposed"
+        case Execute(permit=permit):
+            trial = campaign.open.get(permit.action.trial)
+            if trial is None or campaign.paused or _status(campaign, permit.action.id) != "permitted":
+                return False
+            return not campaign.ending or (trial.started and not campaign.cancel)
+        case Cancel(action=action):
+            state = campaign.action(action.id)
+            return state is not None and state.status == "accepted" and not state.cancelling
+        case Abandon(action=id):
+            return _status(campaign, id) in ("proposed", "permitted", "escalated", "lost")
+        case Withdraw(trial=id):
+            return id in campaign.open and not campaign.open[id].started
+        case _:
+            return not campaign.closed
+
+
+def _status(campaign: Campaign, action: str) -> str:
+    state = campaign.action(action)
+    return state.status if state else ""

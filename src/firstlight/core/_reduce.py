@@ -22,7 +22,7 @@ def open_campaign(entry: Entry) -> Campaign:
     """The campaign that its first entry opens."""
     if not isinstance(entry.fact, f.CampaignOpened) or entry.seq != 1:
         raise InconsistentError(f"a history begins with CampaignOpened at 1, not {_name(entry.fact)} at {entry.seq}")
-    return Campaign(spec=entry.fact.spec, last=entry.at)
+    return Campaign(spec=entry.fact.spec, parallel=entry.fact.spec.parallel, last=entry.at)
 
 
 def replay(entries: Iterable[Entry]) -> Campaign:
@@ -55,9 +55,10 @@ def _apply(campaign: Campaign, entry: Entry) -> Campaign:
     match fact:
         case f.CampaignOpened():
             raise InconsistentError(f"campaign {campaign.spec.id} is open already")
-        case f.RunStarted(runner=runner):
+        case f.RunStarted(runner=runner, parallel=parallel):
             # A runner that crashed left no RunEnded: what it recorded last is when it stopped.
-            return replace(campaign, runner=runner, ran=campaign.elapsed, run_started=entry.at)
+            ran, slots = campaign.elapsed, parallel or campaign.spec.parallel
+            return replace(campaign, runner=runner, parallel=slots, ran=ran, run_started=entry.at)
         case f.RunEnded():
             return replace(campaign, runner="", ran=campaign.elapsed + _since(campaign, entry), run_started=0.0)
         case f.TrialProposed():

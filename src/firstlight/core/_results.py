@@ -99,12 +99,22 @@ class Ledger:
         self._pending: dict[str, Row] = {}
         self._actions: dict[str, dict[str, Action]] = {}
         self._sent: dict[str, float] = {}
+        self._fresh: dict[str, Row] = {}
         for entry in entries:
             self.add(entry)
 
     def view(self) -> Results:
         """The results as they stand. Later facts do not change it."""
         return Results(rows=Prefix(self._rows, len(self._rows)), pending=dict(self._pending))
+
+    @property
+    def ended(self) -> int:
+        """How many trials have ended."""
+        return len(self._rows)
+
+    def row(self, trial: str) -> Row:
+        """A trial that has ended and is not ingested yet."""
+        return self._fresh[trial]
 
     def add(self, entry: Entry) -> None:
         """Take in one entry, in order."""
@@ -116,7 +126,9 @@ class Ledger:
                 self._actions[id] = {a.id: a for a in actions}
             case f.TrialAdded(trial=id, point=point, outcome=outcome, source=source):
                 row = Row(trial=id, point=point, source=source, proposed=entry.at, ended=entry.at)
-                self._rows.append(_with_outcome(row, outcome, outcome.cost))
+                self._end(_with_outcome(row, outcome, outcome.cost))
+            case f.TrialIngested(trial=id):
+                self._fresh.pop(id, None)
             case f.TrialWithdrawn(trial=id):
                 del self._pending[id], self._actions[id]
             case f.ActionDispatched(action=id):
@@ -148,7 +160,11 @@ class Ledger:
             self._pending[trial] = row
             return
         del self._pending[trial], self._actions[trial]
+        self._end(row)
+
+    def _end(self, row: Row) -> None:
         self._rows.append(row)
+        self._fresh[row.trial] = row
 
 
 def _with_outcome(row: Row, outcome: Measured | Failure, cost: float) -> Row:

@@ -1,0 +1,87 @@
+"""One campaign in memory and its journal, kept in step."""
+
+import asyncio
+from collections.abc import Callable
+
+from msgspec.structs import replace
+
+from .. import core
+from ..core import Campaign, CampaignSpec, Entry, Fact, Journal, Lease, Ledger
+
+Clock = Callable[[], float]
+Listener = Callable[[Entry, Campaign], None]
+
+
+class Recorder:
+    """The only way a fact gets into a campaign: it must fold, and then is appended.
+
+    The campaign in memory is ahead of the disk by the facts being written. That is safe because the journal
+    writes in order and stops at the first failure: no fact is durable before those it stands on, and a stage
+    goes on to its deed only once its own fact is durable.
+    """
+
+    def __init__(
+        self, journal: Journal, lease: Lease, campaign: Campaign, ledger: Ledger, clock: Clock, by: str
+    ) -> None:
+        self.journal, self.lease, self.clock, self.by = journal, lease, clock, by
+        self.campaign, self.ledger = campaign, ledger
+        self.listeners: list[Listener] = []
+        self._beat: asyncio.Future[None] | None = None
+
+    async def record(self, fact: Fact, by: str = "", mail: str = "") -> None:
+        """Fold a fact and make it durable. Raises InconsistentError (nothing is written) or Conflict."""
+        campaign = self.campaign
+        if isinstance(fact, core.TrialAdded) and not fact.trial:
+            fact = replace(fact, trial=core.next_trial(campaign))
+        # A clock set back must not make a journal whose times run backwards.
+        entry = Entry(seq=campaign.seq + 1, at=max(self.clock(), campaign.last), by=by or self.by, fact=fact)
+        self.campaign = core.reduce(campaign, entry)
+        self.ledger.add(entry)
+        self.wake()
+        await self.journal.append(self.lease, entry, mail)
+        for listen in self.listeners:
+            listen(entry, self.campaign)
+
+    def next_change(self) -> asyncio.Future[None]:
+        """Done once another fact has been folded."""
+        if self._beat is None:
+            self._beat = asyncio.get_running_loop().create_future()
+        return self._beat
+
+    def wake(self) -> None:
+        """Have whoever waits for a change look again."""
+        if self._beat is not None:
+            self._beat.set_result(None)
+            self._beat = None
+
+
+async def create(spec: CampaignSpec, journal: Journal, clock: Clock, by: str) -> None:
+    """Open a new campaign. Raises Conflict where the id is taken, Held where somebody is about to take it."""
+    lease = await journal.lease(spec.id, by)
+    try:
+        await journal.append(lease, Entry(seq=1, at=clock(), by=by, fact=core.CampaignOpened(spec=spec)))
+    finally:
+        await lease.release()
+
+
+async def recover(campaign_id: str, journal: Journal) -> tuple[Campaign, Ledger]:
+    """Both folds of a campaign's journal. Raises LookupError where there is none."""
+    campaign: Campaign | None = None
+    ledger = Ledger()
+    async for entry in journal.read(campaign_id):
+        campaign = core.open_campaign(entry) if campaign is None else core.reduce(campaign, entry)
+        ledger.add(entry)
+    if campaign is None:
+        raise LookupError(f"there is no campaign {campaign_id}")
+    return campaign, ledger
+
+
+async def take_up(campaign_id: str, journal: Journal, clock: Clock, by: str) -> Recorder:
+    """Take the lease of a campaign and bring it back as its journal says. Raises Held or LookupError."""
+    lease = await journal.lease(campaign_id, by)
+    try:
+        campaign, ledger = await recover(campaign_id, journal)
+    except BaseException:
+        await lease.release()
+        raise
+    return Recorder(journal, lease, campaign, ledger, clock, by)

@@ -1,0 +1,130 @@
+"""A campaign driven by its caller, who asks for points and tells what came of them."""
+
+import asyncio
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+from msgspec.structs import replace
+
+from .. import core
+from ..core import Campaign, Failure, Measured, Outcome, Permit, Point, Ports, Trial, next_steps
+from ._recorder import Recorder, take_up
+from ._stages import Stages
+
+ANY_NUMBER = 1_000_000
+"""Slots of a caller, who asks for as many points as they like."""
+
+
+class Caller:
+    """The caller as a facility: what is submitted is handed out by `ask`, and ends when it is told."""
+
+    slots = ANY_NUMBER
+
+    def __init__(self) -> None:
+        self._told: dict[str, Outcome] = {}
+
+    async def submit(self, permit: Permit) -> str:
+        return permit.action.id
+
+    async def find(self, action: str) -> str | None:
+        # Whatever was handed out may still be told, by whoever opens the campaign next.
+        return action
+
+    async def outcome(self, job: str) -> Outcome:
+        return self._told.pop(job)
+
+    async def cancel(self, job: str) -> None:
+        self._told[job] = Failure(cause="cancelled")
+
+    async def close(self) -> None:
+        self._told.clear()
+
+    def tell(self, job: str, outcome: Outcome) -> None:
+        self._told[job] = outcome
+
+
+class Session:
+    """One caller's hold on a campaign. The same stages record the same facts as in a campaign that runs itself."""
+
+    def __init__(self, recorder: Recorder, ports: Ports, caller: Caller) -> None:
+        self.recorder, self._caller = recorder, caller
+        self._thinking = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"design {recorder.campaign.spec.id}")
+        facilities = dict.fromkeys({s.facility for s in recorder.campaign.spec.procedure.steps}, caller)
+        self._stages = Stages(recorder, replace(ports, facilities=facilities), {}, self._thinking)
+        self._one_at_a_time = asyncio.Lock()
+        self._started = False
+
+    @property
+    def campaign(self) -> Campaign:
+        return self.recorder.campaign
+
+    async def ask(self, count: int) -> list[Trial]:
+        """At most `count` new trials to perform; fewer where the budget, the strategy or policy has no more."""
+        async with self._one_at_a_time:
+            before = set(self.campaign.open)
+            if not self.campaign.closed and not self.campaign.ending:
+                async for fact in self._stages.design(count):
+                    await self.recorder.record(fact)
+            await self._settle()
+            return [t for id, t in self.campaign.open.items() if id not in before and not t.settled]
+
+    async def tell(self, trial: str, outcome: Outcome) -> None:
+        """What came of a trial that was asked for. Raises LookupError where it is not being waited for."""
+        async with self._one_at_a_time:
+            open_trial = self.campaign.open.get(trial)
+            waiting = [a for a in open_trial.actions.values() if a.status == "accepted"] if open_trial else []
+            if not waiting:
+                raise LookupError(f"trial {trial} is not waiting to be told: ask first, or add a point of your own")
+            for state in waiting:
+                self._caller.tell(state.action.id, outcome)
+                await self._take(core.Measure(subject=state.action.id, action=state.action, job=state.job))
+            await self._settle()
+
+    async def add(self, point: Point, outcome: Measured | Failure, source: str) -> None:
+        """What came of a trial that nobody asked for. It spends no budget."""
+        async with self._one_at_a_time:
+            await self.recorder.record(core.TrialAdded(trial="", point=point, outcome=outcome, source=source))
+            await self._settle()
+
+    async def close(self, reason: str = "laid down") -> None:
+        """Let go of the campaign; it can be taken up again."""
+        try:
+            if self._started:
+                await self.recorder.record(core.RunEnded(reason=reason))
+        finally:
+            self._stages.let_go_all()
+            self._thinking.shutdown(wait=False, cancel_futures=True)
+            await self.recorder.lease.release()
+
+    async def start(self, versions: Mapping[str, str]) -> None:
+        """Take the campaign up."""
+        if not self.campaign.closed:
+            by = self.recorder.by
+            await self.recorder.record(core.RunStarted(runner=by, versions=dict(versions), parallel=ANY_NUMBER))
+            self._started = True
+            await self._settle()
+
+    async def _settle(self) -> None:
+        """Whatever is owed besides design, which waits to be asked for, and measurement, which waits to be told."""
+        waits = core.Design | core.Measure | core.WatchClock
+        while steps := [s for s in next_steps(self.campaign) if not isinstance(s, waits)]:
+            for step in steps:
+                await self._take(step)
+
+    async def _take(self, step: core.Step) -> None:
+        async for fact in self._stages.perform(step):
+            await self.recorder.record(fact)
+
+
+async def open_session(
+    campaign_id: str, ports: Ports, *, by: str, versions: Mapping[str, str] | None = None
+) -> Session:
+    """Take up a campaign to drive it by hand. Raises Held or LookupError."""
+    recorder = await take_up(campaign_id, ports.journal, ports.clock, by)
+    session = Session(recorder, ports, Caller())
+    try:
+        await session.start(versions or {})
+    except BaseException:
+        await session.close()
+        raise
+    return session

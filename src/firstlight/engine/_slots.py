@@ -1,0 +1,53 @@
+"""Fair shares: the slots of a facility among the campaigns that want them."""
+
+import asyncio
+from collections import Counter, deque
+
+
+class FairSlots:
+    """The slots of one facility. A free one goes to the waiting campaign that holds the fewest."""
+
+    def __init__(self, slots: int) -> None:
+        self.slots = slots
+        self.held: Counter[str] = Counter()
+        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
+
+    async def acquire(self, campaign: str) -> None:
+        """Wait for a slot."""
+        if self.held.total() < self.slots and not self._waiting:
+            self.held[campaign] += 1
+            return
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(campaign, deque()).append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self.release(campaign)
+            else:
+                self._drop(campaign, turn)
+            raise
+
+    def take(self, campaign: str) -> None:
+        """Hold a slot at once: the action runs already, whatever the number of slots."""
+        self.held[campaign] += 1
+
+    def release(self, campaign: str) -> None:
+        """Give a slot back, to whoever waits with the fewest."""
+        self.held[campaign] -= 1
+        if self.held[campaign] <= 0:
+            del self.held[campaign]
+        if self._waiting and self.held.total() < self.slots:
+            poorest = min(self._waiting, key=lambda c: self.held[c])
+            turn = self._waiting[poorest].popleft()
+            if not self._waiting[poorest]:
+                del self._waiting[poorest]
+            self.held[poorest] += 1
+            turn.set_result(None)
+
+    def _drop(self, campaign: str, turn: asyncio.Future[None]) -> None:
+        queue = self._waiting.get(campaign)
+        if queue and turn in queue:
+            queue.remove(turn)
+            if not queue:
+                del self._waiting[campaign]

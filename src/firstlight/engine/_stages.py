@@ -1,0 +1,219 @@
+"""One stage for each kind of step. A stage yields facts; it decides nothing."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import Executor
+from typing import TypeVar, assert_never
+
+from msgspec.structs import replace
+
+from .. import core
+from ..core import Action, Campaign, Facility, Fact, Failure, Measured, Observation, Outcome, Ports, Step
+from ._recorder import Recorder
+from ._slots import FairSlots
+
+log = logging.getLogger(__name__)
+
+FIRST_RETRY, LONGEST_RETRY = 0.25, 30.0
+T = TypeVar("T")
+
+
+class Stages:
+    """Performs the steps of one campaign through its ports."""
+
+    def __init__(self, recorder: Recorder, ports: Ports, slots: dict[str, FairSlots], thinking: Executor) -> None:
+        self.recorder, self.ports, self.slots, self.thinking = recorder, ports, slots, thinking
+        self._holding: dict[str, str] = {}
+
+    @property
+    def campaign(self) -> Campaign:
+        return self.recorder.campaign
+
+    async def perform(self, step: Step) -> AsyncIterator[Fact]:
+        """The facts of one step, each to be recorded before the next is asked for."""
+        if not core.still_due(self.campaign, step):
+            return
+        match step:
+            case core.Design(count=count):
+                ended = self.recorder.ledger.ended
+                offered = False
+                async for fact in self.design(count):
+                    offered = True
+                    yield fact
+                # It may know more once another trial has ended; if none is pending, it never will.
+                while not offered and self.campaign.unsettled and self.recorder.ledger.ended == ended:
+                    await self.recorder.next_change()
+                if not offered and self.recorder.ledger.ended == ended and not self.campaign.ending:
+                    name = self.campaign.spec.strategy.name
+                    yield core.DesignExhausted(reason=f"strategy {name} has no further point")
+            case core.Check(action=action):
+                verdict = await self.ports.policy.judge(action, self.campaign)
+                if core.still_due(self.campaign, step):
+                    yield _judged(action.id, verdict)
+            case core.Execute(permit=permit):
+                action = permit.action
+                await self._hold(action)
+                if not core.still_due(self.campaign, step):
+                    self._let_go(action.id)
+                    return
+                yield core.ActionDispatched(action=action.id)
+                job = await self._patiently(lambda: self._facility(action).submit(permit), action)
+                yield core.ActionAccepted(action=action.id, job=job)
+            case core.Reattach(permit=permit):
+                yield await self._reattach(permit)
+            case core.Measure(action=action, job=job):
+                self._hold_already(action)
+                try:
+                    outcome = await self._patiently(lambda: self._facility(action).outcome(job), action)
+                finally:
+                    self._let_go(action.id)
+                yield _ended(action.id, standardise(outcome, self.campaign.spec, self.ports.units))
+            case core.Cancel(action=action, job=job):
+                yield core.CancelRequested(action=action.id)
+                await self._patiently(lambda: self._facility(action).cancel(job), action)
+            case core.Abandon(action=id, reason=reason):
+                yield core.ActionFailed(action=id, failure=Failure(cause="cancelled", message=reason))
+            case core.Withdraw(trial=trial, reason=reason):
+                yield core.TrialWithdrawn(trial=trial, reason=reason)
+            case core.Ingest(trial=trial):
+                digest = await self.ports.catalog.ingest(self.campaign, self.recorder.ledger.row(trial))
+                yield core.TrialIngested(trial=trial, digest=digest)
+            case core.Learn(trials=trials):
+                if self.ports.learner is None:
+                    raise LookupError(f"campaign {self.campaign.spec.id} names a model, and there is no learner")
+                results = self.recorder.ledger.view()
+                model = await self.ports.learner.learn(self.campaign.model, self.campaign.spec, results)
+                yield core.ModelUpdated(model=model, trials=trials)
+            case core.Publish():
+                dataset, digest, rows = await self.ports.catalog.publish(self.campaign)
+                yield core.DatasetPublished(dataset=dataset, digest=digest, rows=rows)
+            case core.WatchClock(until=until):
+                await asyncio.sleep(max(0.0, until - self.ports.clock()))
+                yield core.TimeSpent(seconds=self.campaign.elapsed)
+            case core.Close(reason=reason):
+                yield core.CampaignClosed(reason=reason)
+            case _:
+                assert_never(step)
+
+    async def design(self, count: int) -> AsyncIterator[Fact]:
+        """Trials for at most `count` points; none where the strategy has none to offer for now."""
+        campaign, results = self.campaign, self.recorder.ledger.view()
+        spec = campaign.spec
+        # Every design has a seed of its own that a replay finds again.
+        seed = spec.seed * 1_000_003 + campaign.numbered
+        loop = asyncio.get_running_loop()
+        proposals = await loop.run_in_executor(self.thinking, self.ports.strategy.propose, spec, results, count, seed)
+        for proposal in proposals[: max(0, self.campaign.designable)]:
+            if self.campaign.ending:
+                return
+            if wrong := core.violations(spec, proposal.point):
+                raise ValueError(f"strategy {spec.strategy.name} proposed an impossible point: {'; '.join(wrong)}")
+            trial = core.next_trial(self.campaign)
+            yield core.TrialProposed(
+                trial=trial,
+                point=proposal.point,
+                actions=tuple(self.ports.procedure.actions(spec, trial, proposal.point)),
+                source=spec.strategy.name,
+                predicted=proposal.predicted,
+                reason=proposal.reason,
+            )
+
+    async def _reattach(self, permit: core.Permit) -> Fact:
+        action = permit.action
+        self._hold_already(action)
+        job = await self._patiently(lambda: self._facility(action).find(action.id), action)
+        if job is None and action.repeatable:
+            job = await self._patiently(lambda: self._facility(action).submit(permit), action)
+        if job is None:
+            self._let_go(action.id)
+            return core.ActionLost(action=action.id)
+        return core.ActionAccepted(action=action.id, job=job)
+
+    def _facility(self, action: Action) -> Facility:
+        if action.facility not in self.ports.facilities:
+            known = ", ".join(sorted(self.ports.facilities)) or "none"
+            raise LookupError(f"action {action.id} needs facility {action.facility!r}; there are: {known}")
+        return self.ports.facilities[action.facility]
+
+    async def _patiently(self, ask: Callable[[], Awaitable[T]], action: Action) -> T:
+        """Ask again, less and less often, until the facility can be reached: unknown is not failure."""
+        delay = FIRST_RETRY
+        while True:
+            try:
+                return await ask()
+            except core.Unavailable as error:
+                log.warning("%s: %s cannot be reached (%s); again in %g s", action.id, action.facility, error, delay)
+                await asyncio.sleep(delay)
+                delay = min(2 * delay, LONGEST_RETRY)
+
+    async def _hold(self, action: Action) -> None:
+        if action.id not in self._holding:
+            await self._pool(action).acquire(self.campaign.spec.id)
+            self._holding[action.id] = action.facility
+
+    def _hold_already(self, action: Action) -> None:
+        if action.id not in self._holding:
+            self._pool(action).take(self.campaign.spec.id)
+            self._holding[action.id] = action.facility
+
+    def _let_go(self, action: str) -> None:
+        facility = self._holding.pop(action, None)
+        if facility is not None:
+            self.slots[facility].release(self.campaign.spec.id)
+
+    def let_go_all(self) -> None:
+        """Give every slot back: this runner performs nothing any more."""
+        for action in list(self._holding):
+            self._let_go(action)
+
+    def _pool(self, action: Action) -> FairSlots:
+        facility = self._facility(action)
+        if action.facility not in self.slots:
+            self.slots[action.facility] = FairSlots(facility.slots)
+        return self.slots[action.facility]
+
+
+def _judged(action: str, verdict: core.Verdict) -> Fact:
+    match verdict:
+        case core.Allowed(policies=policies):
+            return core.ActionPermitted(action=action, policies=policies)
+        case core.Refused(reasons=reasons):
+            return core.ActionRefused(action=action, reasons=reasons)
+        case core.Escalated(to=to, question=question):
+            return core.ActionEscalated(action=action, to=to, question=question)
+
+
+def _ended(action: str, outcome: Outcome) -> Fact:
+    if isinstance(outcome, Measured):
+        return core.ActionSucceeded(action=action, measured=outcome)
+    return core.ActionFailed(action=action, failure=outcome)
+
+
+def standardise(outcome: Outcome, spec: core.CampaignSpec, units: core.Units) -> Outcome:
+    """Observations in the units the specification declares; a failure ("invalid-output") where that cannot be."""
+    if isinstance(outcome, Failure):
+        return outcome
+    declared = {o.observable: o.unit for o in spec.goal.objectives} | {o.name: o.unit for o in spec.observables}
+    sole = spec.goal.objectives[0].observable if len(spec.goal.objectives) == 1 else ""
+    try:
+        seen = tuple(_declared(o, declared, sole, units) for o in outcome.observations)
+    except ValueError as error:
+        return Failure(
+            cause="invalid-output", message=str(error), assets=outcome.assets, as_run=outcome.as_run,
+            cost=outcome.cost, started=outcome.started, ended=outcome.ended,
+        )  # fmt: skip
+    return replace(outcome, observations=seen)
+
+
+def _declared(observation: Observation, declared: dict[str, str], sole: str, units: core.Units) -> Observation:
+    name = observation.observable or sole
+    if not name:
+        raise ValueError(f"a bare number came back: with several objectives it must be named ({', '.join(declared)})")
+    unit = declared.get(name, observation.unit)
+    if observation.unit in ("", unit):
+        return replace(observation, observable=name, unit=unit)
+    value = units.convert(observation.value, observation.unit, unit)
+    # A difference converts without the offset that separates, say, degC from K.
+    spread = abs(units.convert(observation.value + observation.sigma, observation.unit, unit) - value)
+    return replace(observation, observable=name, value=value, unit=unit, sigma=spread)
