@@ -169,11 +169,8 @@ class Campaign(Value, frozen=True):
         if ahead is None:
             ahead = -(-self.parallel // 4) if self.parallel > 1 and spec.batch == 1 else 0
         free = self.parallel + ahead - self.unsettled
+        whole = max(0, free) // spec.batch * spec.batch
         left = self.trials_left
-        group = spec.batch if left is None else min(spec.batch, left)
-        if group <= 0 or free < group:
-            return 0
-        whole = free // group * group
         return whole if left is None else min(whole, left)
 
     def actions(self, *status: ActionStatus) -> Iterator[ActionState]:

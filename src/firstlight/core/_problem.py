@@ -202,6 +202,7 @@ class ProcedureSpec(Value, frozen=True):
 
     steps: tuple[StepSpec, ...]
     name: str = "chain"
+    options: dict[str, object] = {}
 
 
 class StrategySpec(Value, frozen=True):
