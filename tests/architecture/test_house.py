@@ -1,0 +1,95 @@
+"""The rules of the house that no linter knows."""
+
+import ast
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import firstlight
+from firstlight import core, plugins
+
+SOURCE = Path(firstlight.__file__).parent
+MODULES = sorted(SOURCE.rglob("*.py"))
+DOCS = SOURCE.parents[1] / "docs"
+
+
+def test_importing_firstlight_is_light() -> None:
+    script = (
+        "import sys, time; start = time.perf_counter(); import firstlight; "
+        "print(time.perf_counter() - start, *(m for m in ('numpy', 'torch', 'scipy', 'pint', 'typer') if m in sys.modules))"
+    )
+    seconds = []
+    for _ in range(3):
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+        took, *heavy = done.stdout.split()
+        assert heavy == []
+        seconds.append(float(took))
+    assert min(seconds) < 0.1
+
+
+def imports(path: Path) -> list[tuple[str, int]]:
+    """Absolute names of what a module imports, relative ones resolved, with their lines."""
+    package = ["firstlight", *path.relative_to(SOURCE).parts[:-1]]
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found += [(alias.name, node.lineno) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            found += [(f"{module}.{alias.name}", node.lineno) for alias in node.names]
+    return found
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(SOURCE)))
+def test_nobody_reaches_a_private_name_of_another_package(path: Path) -> None:
+    here = ".".join(["firstlight", *path.relative_to(SOURCE).parts[:-1]])
+    for name, line in imports(path):
+        if not name.startswith("firstlight."):
+            continue
+        parts = name.split(".")
+        private = next((i for i, part in enumerate(parts) if part.startswith("_") and not part.startswith("__")), None)
+        if private is not None:
+            owner = ".".join(parts[:private])
+            assert here == owner or here.startswith(f"{owner}."), f"{path}:{line} reaches {name}"
+
+
+def test_every_port_is_documented() -> None:
+    page = (DOCS / "reference" / "ports.md").read_text()
+    ports = ["Strategy", "Procedure", "Policy", "Facility", "Catalog", "Learner", "Journal", "Units"]
+    for port in ports:
+        assert f"`{port}`" in page, f"docs/reference/ports.md does not mention {port}"
+        for name, member in vars(getattr(core, port)).items():
+            if not name.startswith("_") and callable(member):
+                assert name in page, f"docs/reference/ports.md does not mention {port}.{name}"
+
+
+def test_every_public_name_has_a_docstring() -> None:
+    bare = [
+        f"{path.relative_to(SOURCE)}:{node.lineno} {node.name}"
+        for path in MODULES
+        if path.name != "__init__.py"
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        and not node.name.startswith("_")
+        and not ast.get_docstring(node)
+        and "core/_facts.py" not in str(path)
+        and "core/_next.py" not in str(path)
+    ]
+    assert bare == []
+
+
+@pytest.mark.parametrize("group", ["strategies", "procedures", "policies", "facilities", "catalogs", "journals", "domains"])
+def test_every_part_we_ship_loads(group: plugins.Group) -> None:
+    assert plugins.names(group)
+    for name in plugins.names(group):
+        assert plugins.load(group, name) is not None
+
+
+def test_every_fact_says_what_happened() -> None:
+    facts = core.Fact.__args__  # type: ignore[attr-defined]
+    assert all(inspect.isclass(f) and issubclass(f, core.Event) for f in facts)
+    assert len({f.__name__ for f in facts}) == len(facts)
