@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from firstlight.strategies.random import Random
+from firstlight.strategies.designs import Random
 
 from firstlight import core, engine
 from firstlight.facilities.compute import ThreadFacility

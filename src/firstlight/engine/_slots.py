@@ -37,13 +37,15 @@ class FairSlots:
         self.held[campaign] -= 1
         if self.held[campaign] <= 0:
             del self.held[campaign]
-        if self._waiting and self.held.total() < self.slots:
+        while self._waiting and self.held.total() < self.slots:
             poorest = min(self._waiting, key=lambda c: self.held[c])
             turn = self._waiting[poorest].popleft()
             if not self._waiting[poorest]:
                 del self._waiting[poorest]
-            self.held[poorest] += 1
-            turn.set_result(None)
+            # Whoever gave up waiting a moment ago may still stand in the queue.
+            if not turn.done():
+                self.held[poorest] += 1
+                turn.set_result(None)
 
     def _drop(self, campaign: str, turn: asyncio.Future[None]) -> None:
         queue = self._waiting.get(campaign)
