@@ -1,0 +1,9 @@
+"""Remember: the append-only log of facts, in memory, in SQLite, or (`firstlight.journal.postgres`) in PostgreSQL."""
+
+from ._chain import Finding
+from ._filesystem import Unfit
+from ._verify import verify
+from .memory import MemoryJournal
+from .sqlite import SqliteJournal
+
+__all__ = ["Finding", "MemoryJournal", "SqliteJournal", "Unfit", "verify"]

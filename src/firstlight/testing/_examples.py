@@ -1,0 +1,97 @@
+"""One example of every fact, for contracts and golden files."""
+
+from firstlight import core
+
+_POINT: core.Point = {"temperature": 351.5, "solvent": "DMF", "cycles": 3}
+_ASSET = core.Asset(uri="file:///data/scan.h5", digest="sha256:ab12", media_type="application/x-hdf5", size=4096)
+_SEEN = core.Observation(observable="yield", value=0.1 + 0.2, unit="percent", sigma=0.01)
+_MEASURED = core.Measured(
+    observations=(_SEEN,), assets=(_ASSET,), as_run={"temperature": 352.0}, cost=1.5, started=1000.25, ended=1010.5
+)
+_FAILURE = core.Failure(
+    cause="instrument-fault", message="needle is clogged", log='line 1\nline "2" \u2028 \x00 µ', assets=(_ASSET,),
+    as_run={"cycles": 2}, cost=0.5, started=1000.25, ended=1002.0,
+)  # fmt: skip
+_ACTION = core.Action(
+    id="c.1.mix", trial="c.1", facility="lab", name="mix", operation="mixing", point=_POINT,
+    settings={"speed": 300, "deep": [1, 2.5, None, {"é": True}]}, after=("c.1.weigh",),
+    limits=core.Limits(seconds=60.0, memory=2**53 + 1), cost=2.0, repeatable=False, approval="Is the hood closed?",
+)  # fmt: skip
+_SPEC = core.CampaignSpec(
+    id="c",
+    title="Perovskite yield",
+    description="Find the best film",
+    parameters=(
+        core.Continuous(name="temperature", low=300.0, high=400.0, unit="K", scale="log", description="of the plate"),
+        core.Integer(name="cycles", low=1, high=9, unit="1", scale="log", description="of spinning"),
+        core.Ordered(name="grade", values=(1.0, 2, "fine"), unit="1", description="of the powder"),
+        core.Categorical(
+            name="solvent", values=("DMF", "DMSO"), descriptors={"DMF": {"polarity": 6.4}}, description="of the ink"
+        ),
+    ),
+    goal=core.Goal(
+        objectives=(
+            core.Objective(
+                observable="yield", direction="match", unit="percent", target=90.0, tolerance=0.5, threshold=10.0
+            ),
+        ),
+        outcome_constraints=(core.OutcomeConstraint(observable="haze", relation="<=", bound=3.0, unit="percent"),),
+        budget=core.Budget(trials=20, cost=100.0, cost_unit="USD", seconds=3600.0),
+        no_improvement=core.NoImprovement(trials=5, gain=0.1, price=2.0),
+    ),
+    procedure=core.ProcedureSpec(
+        steps=(
+            core.StepSpec(
+                operation="mixing", name="mix", facility="lab", settings={"speed": 300},
+                limits=core.Limits(seconds=60.0, memory=1024), cost=2.0, repeatable=False, approval="Hood closed?",
+            ),
+        ),
+        name="cascade",
+        options={"fidelity": ["coarse", "fine"]},
+    ),
+    observables=(core.Observable(name="haze", unit="percent", description="of the film"),),
+    constraints=(
+        core.Linear(terms={"temperature": 1.0, "cycles": 5.0}, relation="<=", bound=420.0),
+        core.Mixture(parameters=("a", "b"), total=2.0, min_parts=2, max_parts=3),
+        core.Exclude(combination={"solvent": ("DMF",), "cycles": (1, 2)}),
+    ),
+    pool=core.Pool(columns=("temperature", "solvent"), rows=((350.0, "DMF"), (360.0, "DMSO"))),
+    strategy=core.StrategySpec(name="sobol", options={"scramble": False}),
+    parallel=2,
+    batch=3,
+    ahead=1,
+    seed=7,
+    model="film",
+    agreement="crada-17",
+)  # fmt: skip
+
+EXAMPLES: tuple[core.Fact, ...] = (
+    core.CampaignOpened(spec=_SPEC),
+    core.RunStarted(runner="anna@host pid 123", versions={"firstlight": "1.0"}, parallel=4),
+    core.RunEnded(reason="interrupted"),
+    core.TrialProposed(
+        trial="c.1", point=_POINT, actions=(_ACTION,), source="bayes", predicted=(_SEEN,), reason="high variance"
+    ),
+    core.TrialWithdrawn(trial="c.2", reason="goal met"),
+    core.TrialAdded(trial="c.3", point=_POINT, outcome=_MEASURED, source="notebook of 2019"),
+    core.DesignExhausted(reason="the pool is empty"),
+    core.ActionPermitted(action="c.1.mix", policies=("owner", "hazard"), agreement="crada-17"),
+    core.ActionRefused(action="c.1.mix", reasons=("not trained", "no budget")),
+    core.ActionEscalated(action="c.1.mix", to="safety officer", question="Is the hood closed?"),
+    core.ActionApproved(action="c.1.mix", note="seen by me"),
+    core.ActionDispatched(action="c.1.mix"),
+    core.ActionAccepted(action="c.1.mix", job="job-42"),
+    core.ActionLost(action="c.1.mix"),
+    core.ActionSucceeded(action="c.1.mix", measured=_MEASURED),
+    core.ActionFailed(action="c.1.mix", failure=_FAILURE),
+    core.CancelRequested(action="c.1.mix"),
+    core.TrialIngested(trial="c.1", digest="sha256:cd34"),
+    core.DatasetPublished(dataset="c/1", digest="sha256:ef56", rows=20),
+    core.ModelUpdated(model="film:3", trials=("c.1", "c.2")),
+    core.CampaignPaused(reason="lunch"),
+    core.CampaignResumed(),
+    core.CampaignStopped(reason="enough", cancel=True),
+    core.TimeSpent(seconds=3600.5),
+    core.CampaignClosed(reason="goal met"),
+)
+"""One fact of every class, with every field filled."""
