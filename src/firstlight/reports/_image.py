@@ -1,0 +1,126 @@
+"""The main figure as a picture, for a README or a slide. Needs matplotlib; touches none of its global state."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from firstlight import core
+
+from ._analysis import Analysis
+from ._plots import shown
+from ._subject import Subject
+from ._words import verdict
+
+OWN, RANDOM, BAND, GREY, INK, SOFT, BAD = "#0072b2", "#b35c00", "#f7e3c0", "#b9c1c9", "#16202a", "#566472", "#c4430b"
+
+
+def draw(subject: Subject, analysis: Analysis, path: Path) -> None:
+    """Write a PNG of 1600 by 900 pixels: progress against random search, and the front of two objectives."""
+    figure = Figure(figsize=(16, 9), dpi=100, facecolor="white")
+    FigureCanvasAgg(figure)
+    several = analysis.box is not None
+    axes = figure.subplots(1, 2 if several else 1, squeeze=False)[0]
+    figure.subplots_adjust(left=0.08, right=0.97, top=0.78, bottom=0.11, wspace=0.2)
+    figure.text(
+        0.08, 0.93, _plain(_short(subject.spec.title or subject.spec.id)), fontsize=27, fontweight="bold", color=INK
+    )
+    figure.text(0.08, 0.89, _wrap(verdict(analysis)), fontsize=15, color=SOFT, va="top", linespacing=1.4)
+    found = analysis.random.factor
+    if found and not analysis.nothing:
+        figure.text(0.97, 0.91, f"{found.median}×", fontsize=44, fontweight="bold", color=OWN, ha="right")  # noqa: RUF001
+        figure.text(
+            0.97,
+            0.875,
+            "acceleration" + (", estimated" if analysis.random.kind == "estimate" else ""),
+            fontsize=15,
+            color=SOFT,
+            ha="right",
+        )
+    _progress(axes[0], subject.spec, analysis)
+    if several:
+        _front(axes[1], subject, analysis)
+    figure.savefig(path, metadata={"Software": "Firstlight"})
+
+
+def _plain(text: str) -> str:
+    """Text that is not read as mathematics."""
+    return text.replace("$", r"\$")
+
+
+def _short(text: str, most: int = 50) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def _wrap(text: str, width: int = 112) -> str:
+    lines = [""]
+    for word in _plain(text).split():
+        if len(lines[-1]) + len(word) >= width:
+            lines.append("")
+        lines[-1] = f"{lines[-1]} {word}".strip()
+    return "\n".join(lines[:3])
+
+
+def _dress(axes: Axes, x: str, y: str) -> None:
+    axes.set_xlabel(_plain(x), fontsize=16, color=INK)
+    axes.set_ylabel(_plain(y), fontsize=16, color=INK)
+    axes.tick_params(labelsize=14, colors=SOFT, length=0)
+    axes.grid(True, color="#e8ecf0", linewidth=1)
+    axes.set_axisbelow(True)
+    for name, spine in axes.spines.items():
+        spine.set_visible(name in ("left", "bottom"))
+        spine.set_color("#d9dfe5")
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(fontsize=14, frameon=False, loc="best", labelcolor=INK)
+
+
+def _numbers(values: Sequence[float | None]) -> Any:
+    return np.array([math.nan if v is None else v for v in values], dtype=float)
+
+
+def _progress(axes: Axes, spec: core.CampaignSpec, analysis: Analysis) -> None:
+    random, objective = analysis.random, spec.goal.objectives[0]
+    if random.kind != "none" and len(random.median):
+        n = np.arange(1, len(random.median) + 1)
+        low, middle, high = (_numbers(shown(analysis, spec, c)) for c in (random.low, random.median, random.high))
+        words = "random search" + (" (estimate)" if random.kind == "estimate" else "")
+        axes.fill_between(n, low, high, step="post", color=BAND, label=f"{words}, quartiles", linewidth=0)
+        axes.step(n, middle, where="post", color=RANDOM, linestyle="--", linewidth=2.5, label=f"{words}, median")
+    if analysis.box is None:
+        seen = [(i + 1, r.seen[objective.observable].value) for i, r in enumerate(analysis.rows)
+                if not r.failure and objective.observable in r.seen]  # fmt: skip
+        if seen:
+            x, y = zip(*seen, strict=True)
+            drawn = [core.loss(objective, v) for v in y] if objective.direction == "match" else y
+            axes.plot(x, drawn, "o", color=OWN, alpha=0.3, markersize=7, markeredgewidth=0, label="trials")
+    failed = [i + 1 for i, r in enumerate(analysis.rows) if r.failure]
+    if failed:
+        at = axes.get_xaxis_transform()
+        axes.plot(failed, [0.015] * len(failed), "x", color=BAD, transform=at, markersize=8, label="failed")
+    own = _numbers(shown(analysis, spec, analysis.curve))
+    if np.isfinite(own).any():
+        axes.step(np.arange(1, len(own) + 1), own, where="post", color=OWN, linewidth=4, label="this campaign")
+    label = f"{objective.observable} ({objective.unit})" if objective.unit else objective.observable
+    if objective.direction == "match":
+        label = f"distance of {label} from target"
+    if not analysis.rows:
+        axes.text(0.5, 0.5, "no trial has ended yet", transform=axes.transAxes, ha="center", fontsize=18, color=SOFT)
+    _dress(axes, "trials ended", "normalised hypervolume" if analysis.box else label)
+
+
+def _front(axes: Axes, subject: Subject, analysis: Analysis) -> None:
+    a, b = subject.spec.goal.objectives[:2]
+    best = subject.results.best(subject.spec.goal)
+    names, chosen = [o.observable for o in subject.spec.goal.objectives], {r.trial for r in best}
+    rest = [r for r in analysis.rows if not r.failure and r.trial not in chosen and all(n in r.seen for n in names)]
+    for rows, colour, words in ((rest, GREY, "other trials"), (best, OWN, "Pareto front")):
+        if rows:
+            x, y = zip(*sorted((r.seen[a.observable].value, r.seen[b.observable].value) for r in rows), strict=True)
+            line = "-" if rows is best and len(names) == 2 else ""
+            axes.plot(x, y, "o", linestyle=line, markersize=9, linewidth=2, label=words, color=colour)
+    _dress(axes, *(f"{o.observable} ({o.unit})" if o.unit else o.observable for o in (a, b)))

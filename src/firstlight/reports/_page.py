@@ -1,0 +1,332 @@
+"""The report as one HTML file that needs nothing else: no network, no server."""
+
+import datetime
+import html
+import json
+from collections.abc import Iterable, Sequence
+from importlib import resources
+from typing import Any
+
+from firstlight import core
+
+from . import _inputs, _plots, _tables
+from ._analysis import ADVICE, Analysis
+from ._metrics import trial_losses
+from ._schedule import schedule
+from ._subject import Subject
+from ._surrogate import influence
+from ._words import causes, count, duration, number, paragraph, quantity, state, verdict
+
+LOGS = 100
+LOG_TAIL = 4000
+
+
+class _Figures:
+    """The figures in the order they stand in the page."""
+
+    def __init__(self) -> None:
+        self.all: list[_plots.Figure] = []
+
+    def put(self, drawn: _plots.Figure, caption: str = "", kind: str = "") -> str:
+        """Where this figure will be drawn; the caption is plain text."""
+        self.all.append(drawn)
+        height = drawn["layout"].get("height", 400)
+        place = f'<div class="plot {kind}" style="height:{height:.0f}px" data-figure="{len(self.all) - 1}"></div>'
+        if kind:
+            place = f'<div class="scroll">{place}</div>'
+        note = f"<figcaption>{html.escape(caption)}</figcaption>" if caption else ""
+        return f"<figure>{place}{note}</figure>"
+
+
+def page(subject: Subject, analysis: Analysis, plotly: str) -> str:
+    """The whole document; `plotly` is the source of the Plotly JavaScript library."""
+    figures = _Figures()
+    first = subject.spec.goal.objectives[0]
+    best = sorted(
+        subject.results.best(subject.spec.goal), key=lambda r: core.loss(first, r.seen[first.observable].value)
+    )
+    sections = [
+        _progress(subject, analysis, figures),
+        _best(subject, analysis, best, figures),
+        _fronts(subject, analysis, best, figures),
+        _parameters(subject, analysis, figures),
+        _failures(analysis, figures),
+        _course(subject, analysis, figures),
+        _trials(subject),
+        _asked(subject),
+        _provenance(subject),
+    ]
+    assets = resources.files(__package__) / "assets"
+    return "".join((
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        # Whatever is in the data, the page can load nothing and call nowhere. Plotly compiles its shaders.
+        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; "
+        "script-src 'unsafe-inline' 'unsafe-eval'; img-src data: blob:; form-action 'none'; base-uri 'none'\">",
+        f"<title>{_esc(_title(subject))}</title>",
+        f"<style>{(assets / 'page.css').read_text('utf-8')}</style></head><body>",
+        _header(subject, analysis, best), "<main>", *filter(None, sections), "</main>",
+        "<footer>Written by Firstlight from the campaign's journal.</footer>",
+        _data("figures", figures.all), _data("trials", _tables.trials(subject)),
+        f"<script>{plotly.replace('</script', chr(60) + chr(92) + '/script')}</script>",
+        f"<script>{(assets / 'page.js').read_text('utf-8')}</script></body></html>\n",
+    ))  # fmt: skip
+
+
+def _esc(text: object) -> str:
+    return html.escape(str(text))
+
+
+def _title(subject: Subject) -> str:
+    return subject.spec.title or subject.spec.id
+
+
+def _data(id: str, value: Any) -> str:
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    # No markup can begin inside: what is data stays data.
+    text = text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    return f'<script type="application/json" id="{id}">{text}</script>'
+
+
+def _section(title: str, *parts: str) -> str:
+    return f"<section><h2>{_esc(title)}</h2>{''.join(parts)}</section>"
+
+
+def _note(text: str) -> str:
+    return f'<p class="note">{_esc(text)}</p>'
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table of plain text."""
+    top = "".join(f'<th scope="col">{_esc(h)}</th>' for h in head)
+    body = "".join("<tr>" + "".join(f"<td>{_esc(c)}</td>" for c in row) + "</tr>" for row in rows)
+    return f'<div class="scroll"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _header(subject: Subject, analysis: Analysis, best: Sequence[core.Row]) -> str:
+    about = f'<p class="about">{_esc(subject.spec.description)}</p>' if subject.spec.description else ""
+    tiles = "".join(
+        f"<div><dt>{_esc(name)}</dt><dd>{_esc(value)}<small>{_esc(more)}</small></dd></div>"
+        for name, value, more in _tiles(subject, analysis, best)
+    )
+    return (
+        f'<header><div><p class="kicker">Campaign report · {_esc(subject.spec.id)}</p>'
+        f'<h1>{_esc(_title(subject))}</h1>{about}<span class="state">{_esc(state(subject.campaign))}</span>'
+        f'<p class="lead">{_esc(paragraph(subject, analysis, best))}</p><dl class="tiles">{tiles}</dl></div></header>'
+    )
+
+
+def _tiles(subject: Subject, analysis: Analysis, best: Sequence[core.Row]) -> list[tuple[str, str, str]]:
+    spec, campaign = subject.spec, subject.campaign
+    failed = sum(r.failure is not None for r in analysis.rows)
+    ended, seconds = len(analysis.rows), campaign.elapsed
+    tiles = [("Trials", f"{ended:,}", f"{failed:,} failed, {len(subject.results.pending):,} pending")]
+    if best and len(spec.goal.objectives) == 1:
+        objective = spec.goal.objectives[0]
+        seen = best[0].seen[objective.observable]
+        value = quantity(seen.value, seen.unit or objective.unit, seen.sigma)
+        tiles.append((f"Best {objective.observable}", value, f"trial {best[0].trial}"))
+    elif best:
+        tiles.append(("Pareto front", count(len(best), "trial"), f"{analysis.curve[-1]:.0%} of the hypervolume"
+                      if len(analysis.curve) else ""))  # fmt: skip
+    found = analysis.random.factor
+    if found and not analysis.nothing:
+        estimate = "estimate; " if analysis.random.kind == "estimate" else ""
+        spread = "a lower bound" if found.low == found.high else f"interquartile {found.low} to {found.high}"
+        tiles.append(("Acceleration", f"{found.median} times", f"{estimate}{spread}"))
+    else:
+        tiles.append(("Acceleration", "not stated", analysis.nothing))
+    if seconds:
+        tiles.append(("Running time", duration(seconds), f"{number(3600 * ended / seconds)} trials per hour"))
+    if campaign.cost:
+        tiles.append(("Cost", quantity(campaign.cost, spec.goal.budget.cost_unit), ""))
+    tiles.append(("Decisions by people", f"{subject.people:,}", "approvals, refusals, pauses, stops"))
+    return tiles
+
+
+def _progress(subject: Subject, analysis: Analysis, figures: _Figures) -> str:
+    if not analysis.rows:
+        return _section("Progress", _note("No trial has ended yet: there is nothing to draw."))
+    caption = verdict(analysis)
+    if analysis.box:
+        where = "the goal's thresholds" if analysis.box[2] else (
+            "the goal's thresholds where given, else the worst value of a good trial and a tenth of the range"
+        )  # fmt: skip
+        names = [o.observable for o in subject.spec.goal.objectives]
+        signs = [-1 if o.direction == "maximize" else 1 for o in subject.spec.goal.objectives]
+        point = ", ".join(f"{n} {number(s * float(r))}" for n, s, r in zip(names, signs, analysis.box[1], strict=True))
+        caption += (
+            f" The hypervolume is the share of the box between the best values seen and the reference point "
+            f"({point}; {where})."
+        )
+    drawn = len(_plots.every(len(analysis.rows)))
+    if drawn < len(analysis.rows):
+        caption += f" {drawn:,} of {len(analysis.rows):,} trials are drawn."
+    parts = [figures.put(_plots.progress(analysis, subject.spec), caption)]
+    if analysis.random.along and not analysis.nothing:
+        rows = _plots.along(analysis)
+        parts.append("<details><summary>Acceleration and enhancement at equal trials</summary>")
+        parts.append(table(("trials", "random search needs", "acceleration (interquartile)"), rows))
+        parts.append(_note(_enhancement(subject, analysis)) + "</details>")
+    return _section("Progress", *parts)
+
+
+def _enhancement(subject: Subject, analysis: Analysis) -> str:
+    random = analysis.random
+    text = (
+        "Acceleration counts trials: the trials random search needs to do as well, over the trials of this campaign "
+        "(MacLeod et al. 2022). It is no ratio of times, and noise flatters the best value of both alike. "
+        "≥ marks what random search did not reach."
+    )
+    if random.advantage is not None and len(subject.spec.goal.objectives) == 1:
+        unit = subject.spec.goal.objectives[0].unit
+        text += f" After {random.at:,} trials each, this campaign is ahead of the random median by "
+        text += f"{quantity(random.advantage, unit)}."
+    if random.enhancement is not None:
+        text += f" The enhancement factor there is {number(random.enhancement)}; it depends on the objective's zero."
+    return text
+
+
+def _best(subject: Subject, analysis: Analysis, best: Sequence[core.Row], figures: _Figures) -> str:
+    if not best:
+        return ""
+    rows = _leading(subject) if len(subject.spec.goal.objectives) == 1 else best
+    title = "The best trial" if len(rows) == 1 else "The best trials"
+    parts = [_tables.best(subject, rows)]
+    for objective in subject.spec.goal.objectives:
+        found = _plots.predicted(analysis, objective)
+        if found:
+            drawn, n, within = found
+            share = f" {within:.0%} of them lie within two standard deviations." if within == within else ""
+            caption = f"{objective.observable}: what the strategy expected before {n:,} trials, and what came.{share}"
+            parts.append(figures.put(drawn, caption))
+    graphs = parts[1:]
+    return _section(title, parts[0], f'<div class="pair">{"".join(graphs)}</div>' if graphs else "")
+
+
+def _leading(subject: Subject) -> list[core.Row]:
+    """The five best good trials of a single objective, told ones included."""
+    rows = subject.results.rows
+    ranked = [(loss, i) for i, loss in enumerate(trial_losses(subject.spec.goal, rows)) if loss is not None]
+    return [rows[i] for _, i in sorted(ranked)[:5]]
+
+
+def _fronts(subject: Subject, analysis: Analysis, best: Sequence[core.Row], figures: _Figures) -> str:
+    drawn = _plots.fronts(analysis, subject.spec, best)
+    drawn = [(words, one) for words, one in drawn if one["data"]]
+    if not drawn:
+        return ""
+    failed = sum(r.failure is not None for r in analysis.rows)
+    text = "Each mark is a trial; those on the front are not beaten in every objective by any other."
+    if failed:
+        text += f" {count(failed, 'trial')} failed and cannot be drawn here."
+    places = "".join(figures.put(one, words) for words, one in drawn)
+    return _section("Trade-offs", f'<div class="pair">{places}</div>', _note(text))
+
+
+def _parameters(subject: Subject, analysis: Analysis, figures: _Figures) -> str:
+    spec = subject.spec
+    if not analysis.rows:
+        return ""
+    rows = list(subject.results.rows)
+    found = [influence(spec, rows, o.observable) for o in spec.goal.objectives]
+    known = [f for f in found if not f.unknown]
+    parts = [_note(f"{f.observable}: {f.unknown}.") for f in found if f.unknown]
+    if known:
+        scores = ", ".join(f"{f.observable}: R² {f.r2:.2f} on {f.trials:,} trials" for f in known)
+        caption = (
+            "By how much a surrogate's prediction of held-out trials gets worse when one parameter's values are "
+            f"shuffled. Cross-validated quality of the surrogate: {scores}. Trials chosen by a strategy crowd where "
+            "it looked, so this tells of the region searched."
+        )
+        parts.append(figures.put(_inputs.importance(known), caption))
+    for i, one in enumerate(known):
+        places = "".join(figures.put(s) for s in _inputs.slices(spec, rows, one))
+        text = f"{one.observable} by parameter: trials, and the surrogate's mean over the other parameters"
+        opened = " open" if i == 0 else ""
+        parts.append(f'<details{opened}><summary>{_esc(text)}</summary><div class="triple">{places}</div></details>')
+    lines = _inputs.parallel(spec, rows)
+    if lines:
+        caption = f"Every line is a trial ({lines[1]:,} drawn). Drag along an axis to keep only part of it."
+        parts += ["<h3>All parameters at once</h3>", figures.put(lines[0], caption, "wide")]
+    return _section("What the parameters do", *parts)
+
+
+def _failures(analysis: Analysis, figures: _Figures) -> str:
+    failed = [r for r in analysis.rows if r.failure]
+    if not failed:
+        return ""
+    places = [figures.put(_inputs.failures(dict(causes(failed))), f"{len(failed):,} of {len(analysis.rows):,} trials.")]
+    for row in failed[:LOGS]:
+        assert row.failure is not None
+        message, log = row.failure.message or "no message", row.failure.log[-LOG_TAIL:] or "(no log)"
+        head = _esc(f"{row.trial} · {row.failure.cause} · {message[:160]}")
+        body = _esc(f"{_tables.point(row)}\n\n{message}\n\n{log}")
+        places.append(f"<details><summary>{head}</summary><pre>{body}</pre></details>")
+    if len(failed) > LOGS:
+        places.append(_note(f"The first {LOGS} of {len(failed):,} are listed; all are in the table of trials."))
+    return _section("Failures", *places)
+
+
+def _course(subject: Subject, analysis: Analysis, figures: _Figures) -> str:
+    laid = schedule(analysis.rows)
+    if not laid.bars:
+        return ""
+    drawn, n = _inputs.timeline(laid)
+    slots = ", ".join(f"{name}: {count(k, 'slot')}" for name, k in laid.slots.items())
+    text = f"{count(len(laid.bars), 'action')} on {slots}; these slots were busy {laid.busy:.0%} of the time"
+    text += f", and an action waited {duration(laid.waited)} on average before it started." if laid.waited else "."
+    if n < len(laid.bars):
+        text += f" The last {n:,} are drawn."
+    return _section("When it ran", figures.put(drawn, text))
+
+
+def _trials(subject: Subject) -> str:
+    if not subject.results.rows:
+        return ""
+    head = "".join(
+        f'<th scope="col" class="{_esc(kind)}" aria-sort="none"><button type="button">{_esc(name)}</button></th>'
+        for name, kind in _tables.columns(subject)
+    )
+    return _section(
+        "All trials",
+        '<div class="tools"><input type="search" id="filter" placeholder="Filter: words in any column" '
+        'aria-label="Filter trials"><span class="note" id="told"></span></div>',
+        f'<div class="scroll"><table><thead><tr id="head">{head}</tr></thead><tbody id="rows"></tbody></table></div>',
+        '<div class="tools"><button type="button" id="more" hidden>Show more</button></div>',
+    )
+
+
+def _asked(subject: Subject) -> str:
+    text = _tables.json_of(subject.spec)
+    whole = f"<details><summary>The whole specification as JSON</summary><pre>{_esc(text)}</pre></details>"
+    return _section("What was asked", _tables.specification(subject), whole)
+
+
+def _provenance(subject: Subject) -> str:
+    campaign = subject.campaign
+    rows = [
+        ("campaign", subject.spec.id),
+        ("state", state(campaign)),
+        ("opened", when(subject.opened)),
+        ("last entry", when(campaign.last)),
+        ("journal entries", f"{subject.entries:,}"),
+        ("seed", str(subject.spec.seed)),
+        ("dataset", campaign.dataset),
+        ("model", campaign.model),
+        ("agreement", subject.spec.agreement),
+        *((f"version of {name}", version) for name, version in sorted(subject.versions.items())),
+        *((f"run by {r.runner}", f"{when(r.started)} to {when(r.ended) if r.ended else 'no word of its end'}"
+           + (f" ({r.reason})" if r.reason else "")) for r in subject.runs[-20:]),
+    ]  # fmt: skip
+    return _section("Where this comes from", table(("", ""), [r for r in rows if r[1]]), _note(_honesty()))
+
+
+def _honesty() -> str:
+    return f"Every figure is computed from the journal. Acceleration is stated only against random search: {ADVICE}."
+
+
+def when(seconds: float) -> str:
+    if not seconds:
+        return ""
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -1,0 +1,98 @@
+"""What a report is about: a campaign, its results, and what its journal says of how it was run."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from firstlight import core
+
+UNLEARNED = ("random", "sobol", "space-filling")
+"""What the source or the first word of the reason of a trial says where it was chosen without learning."""
+
+
+class Run(core.Value, frozen=True):
+    """One stretch in which a runner drove the campaign; `ended` is 0 where it left no word."""
+
+    runner: str
+    started: float
+    ended: float = 0.0
+    reason: str = ""
+
+
+class Subject(core.Value, frozen=True):
+    """Everything a report is made from.
+
+    `told` are the trials performed elsewhere: they are shown, and never counted as the campaign's own.
+    `people` counts what people had to do: approve, refuse, pause, resume, stop. `pool_values` may give
+    the objective's value at every row of the specification's pool (nan where a trial of it fails), from
+    which random search is known exactly.
+    """
+
+    campaign: core.Campaign
+    results: core.Results
+    versions: Mapping[str, str] = {}
+    opened: float = 0.0
+    entries: int = 0
+    strategy: str = ""
+    runs: Sequence[Run] = ()
+    told: frozenset[str] = frozenset()
+    people: int = 0
+    pool_values: Sequence[float] = ()
+
+    @property
+    def spec(self) -> core.CampaignSpec:
+        return self.campaign.spec
+
+    @property
+    def own(self) -> list[core.Row]:
+        """The trials the campaign performed itself, in the order they ended."""
+        return [row for row in self.results.rows if row.trial not in self.told]
+
+    @property
+    def unlearned(self) -> list[core.Row]:
+        """Its own trials that were chosen without learning: a small sample of random search."""
+        return [row for row in self.own if _unlearned(row)]
+
+
+def gather(entries: Iterable[core.Entry]) -> Subject:
+    """The subject that a whole journal tells of. Raises core.InconsistentError where it is no history."""
+    rest = iter(entries)
+    first = next(rest, None)
+    if first is None:
+        raise core.InconsistentError("an empty history is no campaign")
+    campaign, ledger = core.open_campaign(first), core.Ledger([first])
+    versions: dict[str, str] = {}
+    runs: list[Run] = []
+    told: set[str] = set()
+    people = 0
+    for entry in rest:
+        people += _by_a_person(campaign, entry.fact)
+        campaign = core.reduce(campaign, entry)
+        ledger.add(entry)
+        match entry.fact:
+            case core.RunStarted(runner=runner, versions=found):
+                versions |= found
+                runs.append(Run(runner=runner, started=entry.at))
+            case core.RunEnded(reason=reason) if runs:
+                runs[-1] = Run(runner=runs[-1].runner, started=runs[-1].started, ended=entry.at, reason=reason)
+            case core.TrialAdded(trial=trial):
+                told.add(trial)
+            case _:
+                pass
+    return Subject(
+        campaign=campaign, results=ledger.view(), versions=versions, opened=first.at, entries=campaign.seq,
+        strategy=campaign.spec.strategy.name, runs=tuple(runs), told=frozenset(told), people=people,
+    )  # fmt: skip
+
+
+def _by_a_person(campaign: core.Campaign, fact: core.Fact) -> bool:
+    match fact:
+        case core.ActionApproved() | core.CampaignPaused() | core.CampaignResumed() | core.CampaignStopped():
+            return True
+        case core.ActionRefused(action=action):
+            state = campaign.action(action)
+            return state is not None and state.status in ("escalated", "lost")
+        case _:
+            return False
+
+
+def _unlearned(row: core.Row) -> bool:
+    return row.source in UNLEARNED or row.reason.lower().startswith(UNLEARNED)

@@ -1,0 +1,151 @@
+"""Numbers and findings in the words a scientist would use."""
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from firstlight import core
+
+from ._analysis import Analysis
+from ._metrics import Factor
+from ._subject import Subject
+
+
+def number(value: float) -> str:
+    """Four significant digits, plain where that is short."""
+    if value == 0 or not math.isfinite(value):
+        return "0" if value == 0 else str(value)
+    if 1e-3 <= abs(value) < 1e6:
+        digits = max(0, 3 - math.floor(math.log10(abs(value))))
+        text = f"{value:,.{digits}f}"
+        return text.rstrip("0").rstrip(".") if "." in text else text
+    return f"{value:.3e}"
+
+
+def scalar(value: core.Scalar) -> str:
+    return value if isinstance(value, str) else number(float(value))
+
+
+def quantity(value: float, unit: str = "", sigma: float = 0.0) -> str:
+    """A value with its standard uncertainty, rounded as that warrants, and its unit."""
+    if sigma > 0 and 1e-4 <= sigma < 1e5:
+        digits = max(0, 1 - math.floor(math.log10(sigma)))
+        text = f"{value:,.{digits}f} ± {sigma:.{digits}f}"
+    elif sigma > 0:
+        text = f"{number(value)} ± {sigma:.1e}"
+    else:
+        text = number(value)
+    return f"{text} {unit}".strip()
+
+
+def duration(seconds: float) -> str:
+    for size, name in ((86400, "d"), (3600, "h"), (60, "min"), (1, "s")):
+        if seconds >= 2 * size:
+            return f"{number(round(seconds / size, 1))} {name}"
+    return f"{seconds:.2g} s" if seconds else "0 s"
+
+
+def count(n: int, noun: str) -> str:
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
+def wanted(spec: core.CampaignSpec) -> str:
+    """The objectives in words: "maximise yield (%) and minimise cost"."""
+    verbs = {"maximize": "maximise", "minimize": "minimise", "match": "match"}
+    parts = []
+    for o in spec.goal.objectives:
+        aim = (
+            f" to {quantity(o.target, o.unit, o.tolerance)}" if o.direction == "match" and o.target is not None else ""
+        )
+        unit = f" ({o.unit})" if o.unit and not aim else ""
+        parts.append(f"{verbs[o.direction]} {o.observable}{unit}{aim}")
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
+
+
+def at(spec: core.CampaignSpec, point: core.Point) -> str:
+    """A point in words."""
+    return ", ".join(f"{p.name} {scalar(point[p.name])} {unit_of(p)}".rstrip() for p in spec.parameters)
+
+
+def unit_of(parameter: core.Parameter) -> str:
+    return "" if isinstance(parameter, core.Categorical) else parameter.unit
+
+
+def state(campaign: core.Campaign) -> str:
+    if campaign.closed:
+        return f"closed: {campaign.closed}"
+    if campaign.paused:
+        return "paused"
+    return f"ending: {campaign.ending}" if campaign.ending else "open"
+
+
+def factor(found: Factor) -> str:
+    """An acceleration factor with its interquartile interval."""
+    if found.low == found.high:
+        return f"{found.median}"
+    return f"{found.median} (interquartile {found.low} to {found.high})"
+
+
+def verdict(analysis: Analysis) -> str:
+    """One or two sentences on acceleration, for the caption and the summary."""
+    random, found = analysis.random, analysis.random.factor
+    if analysis.nothing or found is None:
+        return f"No acceleration factor can be stated: {analysis.nothing}."
+    many = found.reference
+    took = f"more than {number(many.value - 1)}" if many.at_least else number(many.value)
+    start = "As an estimate, random" if random.kind == "estimate" else "Random"
+    said = (
+        f"{start} search needs a median of {took} trials to do as well as this campaign did with "
+        f"its first {number(found.trials)}: an acceleration factor of {factor(found)}"
+    )
+    if random.kind == "campaigns":
+        said += f", against {random.words}"
+        if found.reached < found.pairs:
+            said += f", {found.pairs - found.reached} of which never did as well and count as lower bounds"
+    else:
+        said += f"; this is {random.words}"
+    return said + "."
+
+
+def paragraph(subject: Subject, analysis: Analysis, best: Sequence[core.Row]) -> str:
+    """The campaign in a few sentences. Plain text, not escaped."""
+    spec, campaign = subject.spec, subject.campaign
+    ended, good = len(analysis.rows), sum(loss is not None for loss in analysis.losses)
+    failed = sum(r.failure is not None for r in analysis.rows)
+    text = [f"The campaign set out to {wanted(spec)} over {count(len(spec.parameters), 'parameter')}."]
+    if not ended:
+        text.append("No trial has ended yet.")
+    else:
+        fared = f"{failed:,} failed" if failed else "none failed"
+        text.append(
+            f"It performed {count(ended, 'trial')} in {duration(campaign.elapsed)} of running "
+            f"with the strategy “{subject.strategy}”; {fared}."
+        )
+    broke = ended - failed - good
+    if broke:
+        text.append(f"{count(broke, 'trial')} succeeded without meeting the constraints on outcomes.")
+    if len(spec.goal.objectives) == 1 and best:
+        row, objective = best[0], spec.goal.objectives[0]
+        seen = row.seen[objective.observable]
+        value = quantity(seen.value, seen.unit or objective.unit, seen.sigma)
+        text.append(
+            f"The best value, {objective.observable} = {value}, came from trial {row.trial} at {at(spec, row.ran)}."
+        )
+    elif best:
+        text.append(f"They left a Pareto front of {count(len(best), 'trial')}.")
+        if len(analysis.curve):
+            text.append(f"It covers {analysis.curve[-1]:.0%} of the normalised hypervolume.")
+    elif ended:
+        text.append("No trial was good.")
+    if ended:
+        text.append(verdict(analysis))
+    if campaign.met_by:
+        text.append(f"Trial {campaign.met_by} met the goal.")
+    if subject.told:
+        text.append(f"{count(len(subject.told), 'earlier trial')} were told to it and are not counted as its own.")
+    return " ".join(text)
+
+
+def causes(rows: Sequence[core.Row]) -> Mapping[str, int]:
+    """How many trials failed of each cause, the most frequent first."""
+    return dict(Counter(r.failure.cause for r in rows if r.failure).most_common())
