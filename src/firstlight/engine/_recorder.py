@@ -35,12 +35,12 @@ class Recorder:
             fact = replace(fact, trial=core.next_trial(campaign))
         # A clock set back must not make a journal whose times run backwards.
         entry = Entry(seq=campaign.seq + 1, at=max(self.clock(), campaign.last), by=by or self.by, fact=fact)
-        self.campaign = core.reduce(campaign, entry)
+        self.campaign = after = core.reduce(campaign, entry)
         self.ledger.add(entry)
         self.wake()
         await self.journal.append(self.lease, entry, mail)
         for listen in self.listeners:
-            listen(entry, self.campaign)
+            listen(entry, after)
 
     def next_change(self) -> asyncio.Future[None]:
         """Done once another fact has been folded."""
