@@ -42,13 +42,13 @@ def work(point):
 
 
 def spec(directory: Path, trials: int, seed: int) -> core.CampaignSpec:
-    """Trials of 0.05 to 1.5 s each, four at once."""
+    """Trials of 0.5 to 4 s each, four at once."""
     step = core.StepSpec(operation="storm_work:work", settings={"directory": str(directory)})
     return core.CampaignSpec(
         id="storm",
         parameters=(
             core.Continuous(name="x", low=0.0, high=1.0),
-            core.Continuous(name="t", low=0.05, high=1.5, scale="log", unit="s"),
+            core.Continuous(name="t", low=0.5, high=4.0, scale="log", unit="s"),
         ),
         goal=core.Goal(
             objectives=(core.Objective(observable="y", direction="maximize"),), budget=core.Budget(trials=trials)
