@@ -229,9 +229,10 @@ class FacilityContract:
                 return ["nothing to reach"]
             said = []
             permit = self.permit(tmp_path / "facility", self.value, "c1.1.evaluate")
-            for ask in (lambda: facility.submit(permit), lambda: facility.find("c1.1.evaluate")):
+            asks: list[Awaitable[str | None]] = [facility.submit(permit), facility.find("c1.1.evaluate")]
+            for ask in asks:
                 try:
-                    await ask()
+                    await ask
                 except core.Unavailable as error:
                     said.append(str(error))
             await self.end(facility)

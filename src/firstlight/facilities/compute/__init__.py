@@ -1,0 +1,7 @@
+"""Computation: on this machine (`LocalFacility`), or in this very process (`ThreadFacility`)."""
+
+from ._interpret import interpret
+from .local import LocalFacility
+from .threads import ThreadFacility
+
+__all__ = ["LocalFacility", "ThreadFacility", "interpret"]
