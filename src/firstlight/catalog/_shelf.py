@@ -1,0 +1,145 @@
+"""The rows of one campaign, kept in a file that only grows: one line a trial, with its digest."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from firstlight.core import Row, Value
+
+_encoder = msgspec.json.Encoder(order="deterministic")
+
+
+class Kept(Value, frozen=True):
+    """One line."""
+
+    digest: str
+    row: Row
+
+
+_decoder = msgspec.json.Decoder(Kept)
+
+
+class Line(NamedTuple):
+    """A row ready to be written."""
+
+    trial: str
+    digest: str
+    content: bytes
+
+
+def line(row: Row) -> Line:
+    """A row as one line, the same whatever the order of its keys. Raises TypeError, ValueError or OverflowError."""
+    found = digest(row)
+    return Line(row.trial, found, _encoder.encode(Kept(digest=found, row=row)) + b"\n")
+
+
+def digest(row: Row) -> str:
+    """Of a row's content, whatever the order of its keys."""
+    return f"sha256:{hashlib.sha256(_encoder.encode(row)).hexdigest()}"
+
+
+class Shelf:
+    """One file, for one thread at a time.
+
+    A line counts once it is synced to disk; a tail torn by a crash is cut off when the file is next read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._digests: dict[str, str] = {}
+        self._size = -1
+
+    def keep(self, lines: Sequence[Line]) -> list[str | Exception]:
+        """Make these lines durable with one sync: for each its digest, or why it cannot be kept. Raises OSError."""
+        self._catch_up()
+        said: list[str | Exception] = []
+        new: dict[str, str] = {}
+        content = b""
+        for trial, found, text in lines:
+            known = new.get(trial) or self._digests.get(trial)
+            if known not in (None, found):
+                said.append(ValueError(f"trial {trial} is kept as {known}, and is not to be replaced by {found}"))
+                continue
+            if known is None:
+                new[trial] = found
+                content += text
+            said.append(found)
+        if content:
+            self._append(content)
+            self._digests |= new
+        return said
+
+    def rows(self) -> list[Row]:
+        """All rows, in the order of their trials' numbers. Raises OSError, ValueError where the file is damaged."""
+        self._catch_up()
+        content = self._path.read_bytes() if self._path.exists() else b""
+        found = {kept.row.trial: kept.row for kept in self._parse(content)[0]}
+        return sorted(found.values(), key=lambda r: (len(r.trial), r.trial))
+
+    def _append(self, content: bytes) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = not self._path.exists()
+        with open(self._path, "ab", buffering=0) as file:
+            before = file.seek(0, os.SEEK_END)
+            try:
+                if file.write(content) != len(content):
+                    raise OSError(f"{self._path}: the disk took only a part of what was written")
+                os.fsync(file.fileno())
+            except OSError:
+                self._size = -1
+                with suppress(OSError):
+                    file.truncate(before)
+                raise
+            self._size = before + len(content)
+        if fresh:
+            _sync_directory(self._path.parent)
+
+    def _catch_up(self) -> None:
+        """Read the file again where it is not as this process left it: at the start, and after another one wrote."""
+        if not self._path.exists():
+            self._digests, self._size = {}, 0
+            return
+        if self._path.stat().st_size == self._size:
+            return
+        with open(self._path, "r+b") as file:
+            content = file.read()
+            kept, good = self._parse(content)
+            if good < len(content):
+                file.truncate(good)
+            os.fsync(file.fileno())
+        self._digests = {k.row.trial: k.digest for k in kept}
+        self._size = good
+
+    def _parse(self, content: bytes) -> tuple[list[Kept], int]:
+        """The lines, and where they end; what follows the last good one is a torn tail."""
+        kept: list[Kept] = []
+        good = at = 0
+        torn = ""
+        for number, text in enumerate(content.splitlines(keepends=True), start=1):
+            at += len(text)
+            try:
+                read = _decoder.decode(text)
+                sound = text.endswith(b"\n") and digest(read.row) == read.digest
+            except msgspec.MsgspecError:
+                sound = False
+            if not sound:
+                torn = torn or f"line {number} of {self._path} is damaged: restore the file or remove the line"
+                continue
+            if torn:
+                raise ValueError(torn)
+            kept.append(read)
+            good = at
+        return kept, good
+
+
+def _sync_directory(path: Path) -> None:
+    file = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)

@@ -1,0 +1,5 @@
+"""Check: whether an action may touch the world."""
+
+from .owner import OwnerPolicy
+
+__all__ = ["OwnerPolicy"]
