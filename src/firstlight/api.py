@@ -4,8 +4,10 @@ import asyncio
 import contextlib
 import hashlib
 import os
+import shutil
 import tempfile
 import threading
+import weakref
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -138,14 +140,14 @@ class Campaign:
             objectives=tuple(objectives), outcome_constraints=tuple(outcome_constraints),
             budget=budget or Budget(), no_improvement=no_improvement,
         )  # fmt: skip
-        self._home = _Home(durable, data_dir)
         spec = CampaignSpec(
             id=name, title=title, description=description, parameters=tuple(parameters), goal=goal,
             procedure=_procedure(ASK, CALLER, limits or core.Limits()), observables=tuple(observables),
             constraints=tuple(constraints), pool=_pool(pool), batch=batch, parallel=max(parallel, batch), seed=seed,
             strategy=core.StrategySpec(name=strategy) if isinstance(strategy, str) else strategy,
         )  # fmt: skip
-        self._spec = self._home.app.check_spec(spec)
+        self._spec = composition.check_spec(spec)
+        self._home = _Home(durable, data_dir)
         self._created = False
 
     @classmethod
@@ -287,16 +289,17 @@ class _Home:
     """A data directory, its parts, and the event loop they live in, in a thread of its own."""
 
     def __init__(self, durable: bool, data_dir: Path | str | None) -> None:
-        self._scratch = None if durable else tempfile.TemporaryDirectory(prefix="firstlight-")
-        where = Path(self._scratch.name) if self._scratch else Path(data_dir) if data_dir else None
+        scratch = None if durable else tempfile.mkdtemp(prefix="firstlight-")
+        where = Path(scratch) if scratch else Path(data_dir) if data_dir else None
         settings = config.load_settings(where, os.environ)
         self.settings = settings if durable else replace(settings, journal="memory")
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="firstlight", daemon=True)
         self._thread.start()
         self._held: engine.Session | None = None
-        self._closed = False
         self.app = self.wait(self._open_app())
+        # Whoever forgets to close a campaign leaves no thread, lease or scratch directory behind either.
+        self._end = weakref.finalize(self, _shut, self.app, self._loop, self._thread, scratch)
 
     async def _open_app(self) -> composition.App:
         return composition.App.open(self.settings)
@@ -342,16 +345,18 @@ class _Home:
         private.replace(path)
 
     def close(self) -> None:
-        if self._closed:
-            return
-        self._closed = True
-        self.leave_session()
-        self.wait(self.app.__aexit__(None, None, None))
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-        if self._scratch:
-            self._scratch.cleanup()
+        if self._end.alive:
+            self.leave_session()
+            self._end()
+
+
+def _shut(app: composition.App, loop: asyncio.AbstractEventLoop, thread: threading.Thread, scratch: str | None) -> None:
+    asyncio.run_coroutine_threadsafe(app.__aexit__(), loop).result(timeout=30)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+    if scratch:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _procedure(operation: str, facility: str, limits: core.Limits) -> core.ProcedureSpec:

@@ -46,7 +46,10 @@ def versions() -> dict[str, str]:
 def problem_digest(spec: CampaignSpec) -> str:
     """The same for campaigns that pursue the same goal in the same way, whatever chooses their points."""
     same = (spec.parameters, spec.constraints, spec.pool, spec.goal.objectives, spec.goal.outcome_constraints)
-    steps = [(s.facility, s.operation, {k: v for k, v in s.settings.items() if k != "directory"}) for s in spec.procedure.steps]
+    steps = [
+        (s.facility, s.operation, {k: v for k, v in s.settings.items() if k != "directory"})
+        for s in spec.procedure.steps
+    ]
     return hashlib.sha256(msgspec.json.encode((same, spec.procedure.name, steps), order="sorted")).hexdigest()
 
 
@@ -82,7 +85,7 @@ class App:
 
     def check_spec(self, spec: CampaignSpec) -> CampaignSpec:
         """A specification made in Python, held to the same rules. Raises config.BadCampaign."""
-        return config.check_campaign(spec, units=self.units, known=_known(), infeasible=_infeasible)
+        return check_spec(spec)
 
     # ------------------------------------------------------------------ campaigns
 
@@ -105,15 +108,16 @@ class App:
         """Run a campaign until it is closed. Raises Held where somebody else does, LookupError if there is none."""
         campaign, _ = await self.state(id)
         slots = parallel or campaign.spec.parallel
+        facilities = {s.facility: self.facility(s.facility, slots) for s in campaign.spec.procedure.steps}
         return await engine.run(
-            id, self.ports(campaign.spec, slots), by=by, parallel=parallel,
+            id, self.ports(campaign.spec, facilities), by=by, parallel=parallel,
             versions=versions(), slots=self.slots, listeners=listeners,
         )  # fmt: skip
 
     async def session(self, id: str, by: str) -> engine.Session:
         """Take up a campaign to ask and tell."""
         campaign, _ = await self.state(id)
-        return await engine.open_session(id, self.ports(campaign.spec, 1), by=by, versions=versions())
+        return await engine.open_session(id, self.ports(campaign.spec, {}), by=by, versions=versions())
 
     async def request(self, id: str, fact: Fact, by: str) -> None:
         """Have a person's word recorded. Raises LookupError, InconsistentError or Unavailable."""
@@ -156,7 +160,7 @@ class App:
 
     # ------------------------------------------------------------------ parts
 
-    def ports(self, spec: CampaignSpec, slots: int) -> Ports:
+    def ports(self, spec: CampaignSpec, facilities: Mapping[str, core.Facility]) -> Ports:
         """Every seam filled as the specification and the settings say. Raises UnknownPart or BrokenPart."""
         procedure, strategy = spec.procedure, spec.strategy
         return Ports(
@@ -164,7 +168,7 @@ class App:
             strategy=plugins.make("strategies", strategy.name, strategy.options),
             procedure=plugins.make("procedures", procedure.name, procedure.options),
             policy=plugins.make("policies", "owner", {}),
-            facilities={s.facility: self.facility(s.facility, slots) for s in procedure.steps},
+            facilities=facilities,
             catalog=self.catalog,
             units=self.units,
             clock=time.time,
@@ -194,6 +198,11 @@ class App:
         if self._catalog is None:
             self._catalog = plugins.make("catalogs", "file", {"root": self.settings.data_dir / "catalog"})
         return self._catalog
+
+
+def check_spec(spec: CampaignSpec) -> CampaignSpec:
+    """A specification made in Python, held to the rules of a file. Raises config.BadCampaign."""
+    return config.check_campaign(spec, units=PintUnits(), known=_known(), infeasible=_infeasible)
 
 
 def _known() -> config.Known:

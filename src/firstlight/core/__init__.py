@@ -114,6 +114,7 @@ from ._problem import (
 )
 from ._reduce import InconsistentError, next_trial, open_campaign, reduce, replay
 from ._results import Ledger, Prefix, Results, Row, Span
+from ._validate import Problem, problems
 
 __all__ = [
     "BY_PERSON",
@@ -197,6 +198,7 @@ __all__ = [
     "Pool",
     "Ports",
     "Prefix",
+    "Problem",
     "Procedure",
     "ProcedureSpec",
     "Proposal",
@@ -240,6 +242,7 @@ __all__ = [
     "next_steps",
     "next_trial",
     "open_campaign",
+    "problems",
     "reduce",
     "replay",
     "still_due",

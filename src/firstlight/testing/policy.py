@@ -47,6 +47,7 @@ def campaign(
 
 
 def judge(policy: core.Policy, action: core.Action, campaign: core.Campaign) -> core.Verdict:
+    """The policy's verdict on one action."""
     return asyncio.run(_judge(policy, action, campaign))
 
 

@@ -24,6 +24,7 @@ def a_step(name: str, **changes: object) -> core.StepSpec:
 
 
 def spec_of(steps: Sequence[core.StepSpec]) -> core.CampaignSpec:
+    """A small campaign whose procedure has these steps."""
     return core.CampaignSpec(
         id="films",
         parameters=(core.Continuous(name="x", low=0.0, high=1.0),),

@@ -1,0 +1,141 @@
+"""What `--json` says: one stable shape for a campaign, one for a fact."""
+
+from typing import Any
+
+import msgspec
+
+from .. import core
+from ._board import Board
+
+
+class Seen(core.Value, frozen=True):
+    """An observation of a trial."""
+
+    value: float
+    unit: str
+    sigma: float
+
+
+class TrialDocument(core.Value, frozen=True):
+    """A trial that has ended: the point as run, what was observed, and why it failed (null: it did not)."""
+
+    trial: str
+    point: core.Point
+    observed: dict[str, Seen]
+    cost: float
+    failure: str | None
+    message: str
+
+
+class OpenTrial(core.Value, frozen=True):
+    """A trial that has not ended; `status` is that of the action it stands at, `age` seconds since it was sent."""
+
+    trial: str
+    point: core.Point
+    action: str
+    status: str
+    facility: str
+    age: float
+
+
+class Waiting(core.Value, frozen=True):
+    """An action that waits for a person; `status` is "escalated" or "lost"."""
+
+    campaign: str
+    action: str
+    status: str
+    question: str
+    facility: str
+    point: core.Point
+
+
+class Spent(core.Value, frozen=True):
+    """The budget and what of it is spent; a limit is null where there is none."""
+
+    trials: int
+    trials_limit: int | None
+    cost: float
+    cost_limit: float | None
+    cost_unit: str
+    seconds: float
+    seconds_limit: float | None
+
+
+class CampaignDocument(core.Value, frozen=True):
+    """A campaign as it stands."""
+
+    id: str
+    title: str
+    state: str
+    reason: str
+    strategy: str
+    seed: int
+    parallel: int
+    runner: str
+    seq: int
+    opened: float
+    last: float
+    trials: int
+    succeeded: int
+    failed: int
+    failures: dict[str, int]
+    spent: Spent
+    best: tuple[TrialDocument, ...]
+    open: tuple[OpenTrial, ...]
+    waiting: tuple[Waiting, ...]
+    dataset: str
+    model: str
+
+
+def campaign_document(board: Board, holder: str, now: float) -> CampaignDocument:
+    """A campaign as it stands, for `show`, `list` and the end of `run`."""
+    c, budget = board.campaign, board.spec.goal.budget
+    spent = Spent(
+        trials=board.spent(), trials_limit=budget.trials, cost=c.cost, cost_limit=budget.cost,
+        cost_unit=budget.cost_unit, seconds=board.elapsed(now, holder), seconds_limit=budget.seconds,
+    )  # fmt: skip
+    return CampaignDocument(
+        id=c.spec.id, title=c.spec.title, state=board.standing(holder), reason=c.closed or c.ending,
+        strategy=c.spec.strategy.name, seed=c.spec.seed, parallel=c.parallel, runner=holder, seq=c.seq,
+        opened=board.opened, last=c.last, trials=board.ended, succeeded=c.succeeded, failed=c.failed,
+        failures=dict(board.failures), spent=spent, best=tuple(trial_document(r) for r in board.best),
+        open=tuple(_open(board, t, now) for t in c.open.values()), waiting=waiting_documents(board),
+        dataset=c.dataset, model=c.model,
+    )  # fmt: skip
+
+
+def trial_document(row: core.Row) -> TrialDocument:
+    """A trial that has ended."""
+    seen = {name: Seen(value=o.value, unit=o.unit, sigma=o.sigma) for name, o in row.seen.items()}
+    return TrialDocument(
+        trial=row.trial, point=row.ran, observed=seen, cost=row.cost,
+        failure=row.failure.cause if row.failure else None, message=row.failure.message if row.failure else "",
+    )  # fmt: skip
+
+
+def waiting_documents(board: Board) -> tuple[Waiting, ...]:
+    """The actions that wait for a person."""
+    return tuple(
+        Waiting(
+            campaign=board.spec.id, action=a.action.id, status=a.status, question=a.question,
+            facility=a.action.facility, point=a.action.point,
+        )
+        for a in board.waiting()
+    )  # fmt: skip
+
+
+def _open(board: Board, trial: core.Trial, now: float) -> OpenTrial:
+    unfinished = [a for a in trial.actions.values() if a.status != "succeeded"] or list(trial.actions.values())
+    at = unfinished[0] if unfinished else None
+    sent = board.sent.get(at.action.id) if at else None
+    return OpenTrial(
+        trial=trial.id, point=trial.point, action=at.action.id if at else "", status=at.status if at else "ended",
+        facility=at.action.facility if at else "", age=max(0.0, now - sent) if sent else 0.0,
+    )  # fmt: skip
+
+
+def fact_document(campaign: str, entry: core.Entry) -> dict[str, Any]:
+    """A fact in a line: what kind, of which campaign, where, when and by whom, and the fact's own fields."""
+    fields = msgspec.to_builtins(entry.fact)
+    kind = fields.pop("type")
+    return {"kind": kind, "campaign": campaign, "seq": entry.seq, "at": entry.at, "by": entry.by, **fields}

@@ -1,0 +1,54 @@
+"""Find what was meant: a campaign by its id, an action by a part of its own."""
+
+import difflib
+from typing import Annotated
+
+import typer
+
+from .. import core
+from . import _parts as parts
+from . import _words as words
+from ._board import Board
+from ._drive import load
+from ._output import Exit, Problem
+
+Id = Annotated[str, typer.Argument(metavar="ID", help="The campaign's id.", show_default=False)]
+
+
+async def find(app: "parts.app.App", id: str) -> Board:
+    """The board of a campaign. Raises Problem with what may have been meant."""
+    known = await app.journal.campaigns()
+    if id not in known:
+        near = difflib.get_close_matches(id, known, 1) or [k for k in known if k.startswith(id)][:1]
+        meant = f"; did you mean {near[0]!r}?" if near else ""
+        hint = "" if near else "`firstlight list` shows all campaigns of this data directory."
+        raise Problem(Exit.BAD_INPUT, f"there is no campaign {id!r}{meant}", hint=hint)
+    return await load(app, id)
+
+
+def find_action(board: Board, typed: str) -> core.ActionState:
+    """The action that waits for a person and is meant. Raises Problem where none is, or several may be."""
+    id, waiting = board.spec.id, board.waiting()
+    if not waiting:
+        raise Problem(Exit.REFUSED, f"no action of {id} waits for a person")
+    name = words.short(id, typed)
+    by_name = {words.short(id, a.action.id): a for a in waiting}
+    for matches in (
+        [a for n, a in by_name.items() if n == name],
+        [a for n, a in by_name.items() if n.startswith(f"{name}.") or n.endswith(f".{name}")],
+        [a for n, a in by_name.items() if n.startswith(name)],
+    ):
+        if len(matches) == 1:
+            return matches[0]
+        if matches:
+            several = ", ".join(words.short(id, a.action.id) for a in matches)
+            raise Problem(Exit.BAD_INPUT, f"{typed!r} may be any of {several}: say which")
+    raise Problem(Exit.BAD_INPUT, f"{typed!r} does not wait for a person; these do: {', '.join(by_name)}")
+
+
+async def ask(app: "parts.app.App", id: str, fact: core.Fact) -> None:
+    """Have a person's word recorded. Raises Problem where it cannot follow."""
+    try:
+        await app.request(id, fact, parts.app.person())
+    except core.InconsistentError as error:
+        raise Problem(Exit.REFUSED, f"refused: {error}") from error

@@ -1,0 +1,20 @@
+"""The border where a file becomes typed values: campaign files, and the settings of a data directory."""
+
+from ._campaign import check_campaign, dump_campaign, load_campaign
+from ._problems import BadCampaign, Checker, Known
+from ._settings import BadSettings, Settings, load_settings
+from ._template import TEMPLATE, write_template
+
+__all__ = [
+    "TEMPLATE",
+    "BadCampaign",
+    "BadSettings",
+    "Checker",
+    "Known",
+    "Settings",
+    "check_campaign",
+    "dump_campaign",
+    "load_campaign",
+    "load_settings",
+    "write_template",
+]

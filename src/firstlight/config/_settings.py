@@ -1,0 +1,86 @@
+"""Where Firstlight keeps things, and what its facilities are: `firstlight.toml` and the environment."""
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct, field
+
+from ._problems import meant
+
+FILE = "firstlight.toml"
+KEYS = ("journal", "facilities")
+
+
+class BadSettings(ValueError):
+    """Settings that cannot be used; the text says which, where and what to do. It never has a value in it."""
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """Of one data directory. `facilities` has a table of options a name, `kind` among them where it differs.
+
+    `journal` is "sqlite", "memory", or a PostgreSQL URL. It and the options may hold secrets: neither is
+    shown by `repr`.
+    """
+
+    data_dir: Path
+    journal: str = "sqlite"
+    facilities: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def journal_part(self) -> tuple[str, dict[str, Any]]:
+        """The name of the journal's part, and its options."""
+        if self.journal == "sqlite":
+            return "sqlite", {"path": self.data_dir / "journal.sqlite"}
+        return ("memory", {}) if self.journal == "memory" else ("postgres", {"dsn": self.journal})
+
+    def __repr__(self) -> str:
+        names = ", ".join(self.facilities)
+        return f"Settings(data_dir={str(self.data_dir)!r}, journal={self.journal_part()[0]}, facilities=[{names}])"
+
+    def __rich_repr__(self) -> Any:
+        yield "data_dir", str(self.data_dir)
+        yield "journal", self.journal_part()[0]
+        yield "facilities", list(self.facilities)
+
+
+def load_settings(data_dir: Path | None, environ: Mapping[str, str]) -> Settings:
+    """The settings of a data directory: as told, else $FIRSTLIGHT_HOME, else ~/.local/share/firstlight.
+
+    $FIRSTLIGHT_JOURNAL goes before `journal` in `<data_dir>/firstlight.toml`. Raises BadSettings.
+    """
+    home = environ.get("FIRSTLIGHT_HOME")
+    root = (data_dir or (Path(home) if home else Path.home() / ".local/share/firstlight")).expanduser().absolute()
+    file = root / FILE
+    table = _table(file)
+    for key in table.keys() - set(KEYS):
+        raise BadSettings(f"{file}: there is no setting {key!r}. {meant(key, KEYS)}")
+    facilities = table.get("facilities", {})
+    if not isinstance(facilities, dict) or not all(isinstance(options, dict) for options in facilities.values()):
+        raise BadSettings(f"{file}: facilities are tables. Write [facilities.NAME], and its options below.")
+    for name, options in facilities.items():
+        if not isinstance(options.get("kind", ""), str):
+            raise BadSettings(f"{file}: facilities.{name}.kind is not text. Name the kind of facility in quotes.")
+    if told := environ.get("FIRSTLIGHT_JOURNAL"):
+        journal, origin = told, "$FIRSTLIGHT_JOURNAL"
+    else:
+        journal, origin = table.get("journal", "sqlite"), f"{file}: journal"
+    if not isinstance(journal, str) or not (journal in ("sqlite", "memory") or journal.startswith(_POSTGRES)):
+        raise BadSettings(f"{origin} is none that is known. Use sqlite, memory, or postgresql://HOST/DATABASE.")
+    return Settings(data_dir=root, journal=journal, facilities=facilities)
+
+
+_POSTGRES = ("postgresql://", "postgres://")
+
+
+def _table(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except OSError as error:
+        raise BadSettings(f"{file}: it cannot be read: {error.strerror}. Check its permissions.") from error
+    except UnicodeDecodeError as error:
+        raise BadSettings(f"{file}: it is not text. Save it as UTF-8.") from error
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise BadSettings(f"{file}: it is not TOML: {error}. Correct it there.") from error

@@ -1,0 +1,140 @@
+"""What all strategies here share: the seed, what was tried, spreading points out, and keeping what was worked out."""
+
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Generic, TypeVar
+
+import numpy as np
+from scipy.spatial.distance import cdist
+
+from firstlight import core
+
+from ._encoding import Array
+from ._space import Space
+
+Result = TypeVar("Result")
+
+APART = 1e-6
+"""Two points closer than this, on the unit box, are the same point."""
+
+
+class Memo(Generic[Result]):
+    """Keeps the last few results of a pure function. Forgetting one costs time and changes nothing."""
+
+    def __init__(self, size: int) -> None:
+        self._size, self._kept = size, OrderedDict[Hashable, Result]()
+        self._lock = threading.Lock()
+
+    def get(self, key: Hashable, make: Callable[[], Result]) -> Result:
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
+        made = make()
+        with self._lock:
+            self._kept[key] = made
+            while len(self._kept) > self._size:
+                self._kept.popitem(last=False)
+        return made
+
+
+_spaces: Memo[tuple[core.CampaignSpec, Space]] = Memo(8)
+
+
+def space_of(spec: core.CampaignSpec) -> Space:
+    """The space of a specification. Known again by identity: the memo keeps it alive, so its id is not reused."""
+    return _spaces.get(id(spec), lambda: (spec, Space(spec)))[1]
+
+
+def generator(seed: int, *more: int) -> np.random.Generator:
+    """A generator for any whole number, negative ones included."""
+    return np.random.default_rng([2 * seed if seed >= 0 else -2 * seed - 1, *more])
+
+
+def digest(*arrays: Array) -> bytes:
+    """A name for the content of some arrays."""
+    h = hashlib.blake2b(digest_size=16)
+    for a in arrays:
+        h.update(str(a.shape).encode() + np.ascontiguousarray(a).tobytes())
+    return h.digest()
+
+
+class Taken:
+    """The points tried, pending or chosen already, which are not to be chosen again."""
+
+    def __init__(self, space: Space, results: core.Results) -> None:
+        self._encoding = space.encoding
+        points = [row.point for row in results.rows] + [row.point for row in results.pending.values()]
+        names = set(space.encoding.names)
+        self._keys = {self._key(p) for p in points if names <= p.keys()}
+        self.features = space.encoding.features_as_run(points)
+
+    def _key(self, point: core.Point) -> tuple[core.Scalar, ...]:
+        return tuple(point[name] for name in self._encoding.names)
+
+    def free(self, raw: Array) -> Array:
+        """The rows (n, d) not taken yet, each once."""
+        if not len(raw):
+            return raw
+        seen = set(self._keys)
+        keep = np.zeros(len(raw), dtype=bool)
+        for i, point in enumerate(self._encoding.points(raw)):
+            key = self._key(point)
+            keep[i] = key not in seen
+            seen.add(key)
+        raw = raw[keep]
+        if len(raw) and len(self.features) and not self._encoding.whole.all():
+            raw = raw[cdist(self._encoding.features(raw), self.features, "sqeuclidean").min(1) > APART**2]
+        return raw
+
+    def take(self, row: Array) -> None:
+        """From now on one row, of shape (1, d), is taken."""
+        self._keys.add(self._key(self._encoding.points(row)[0]))
+        self.features = np.vstack([self.features, self._encoding.features(row)])
+
+
+def spread(space: Space, taken: Taken, count: int, rng: np.random.Generator, unit: Array | None = None) -> Array:
+    """At most `count` rows far from each other and from all taken (farthest first); they are taken thereby.
+
+    With `unit` (n, d), the candidates are that design, as far as constraints leave it alone.
+    """
+    wanted = 512 if unit is None else len(unit)
+    if space.rows is not None:
+        few = space.rows if len(space.rows) <= 4096 else space.sample(4096, rng)
+        candidates = taken.free(few) if len(few) else few
+        candidates = candidates if len(candidates) or space.rows is few else taken.free(space.rows)
+    else:
+        candidates = taken.free(space.sample(wanted, rng, unit))
+    chosen = np.empty((0, len(space.encoding.names)))
+    if not len(candidates):
+        return chosen
+    features = space.encoding.features(candidates)
+    nearest = np.full(len(features), np.inf)
+    if len(taken.features):
+        nearest = cdist(features, taken.features, "sqeuclidean").min(1)
+    for _ in range(min(count, len(candidates))):
+        # Corners are always the farthest: choosing among a random few keeps the inside in play.
+        left = np.flatnonzero(nearest > -1)
+        left = rng.choice(left, size=min(len(left), 48), replace=False)
+        i = int(left[np.argmax(nearest[left])])
+        row = candidates[[i]]
+        taken.take(row)
+        chosen = np.vstack([chosen, row])
+        nearest = np.minimum(nearest, ((features - features[i]) ** 2).sum(1))
+        nearest[i] = -2.0
+    return chosen
+
+
+def unknown_options(strategy: str, options: dict[str, object], known: tuple[str, ...]) -> None:
+    """Refuse options that the strategy does not have. Raises ValueError."""
+    for name in options:
+        raise ValueError(f"strategy {strategy} has no option {name!r}; it has: {', '.join(known) or 'none'}")
+
+
+def whole_option(strategy: str, name: str, value: object, least: int) -> int:
+    """A whole number of at least `least`. Raises ValueError."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ValueError(f"option {name} of strategy {strategy} must be a whole number from {least}, not {value!r}")
+    return value

@@ -1,0 +1,243 @@
+"""Points that keep every constraint, made rather than found: nothing here guesses and gives up."""
+
+import itertools
+from collections.abc import Iterator
+from functools import cached_property
+
+import numpy as np
+from msgspec.structs import replace
+
+from firstlight import core
+
+from ._encoding import Array, Encoding, Indices
+from ._polytope import Polytope, polytope
+from ._skeleton import Choices, Skeleton
+
+LISTED = 20_000
+"""A space of at most this many points is listed whole, and then treated as a pool."""
+BANK = 256
+"""At most this many skeletons are kept where each needs a polytope of its own."""
+
+
+class Space:
+    """Where a specification allows points to be, as raw rows (n, d) (see Encoding).
+
+    `rows` are all points where they can be listed, else None. `free` are the continuous parameters that
+    no constraint on sums touches, so that each may be moved alone.
+    """
+
+    def __init__(self, spec: core.CampaignSpec) -> None:
+        self.spec = spec
+        self.encoding = Encoding(spec.parameters)
+        self.choices = Choices(self.encoding, spec.constraints)
+        wide = self.encoding.high > self.encoding.low
+        loose = set(self.choices.loose.tolist())
+        self.free: Indices = np.array(
+            [j for j in range(len(wide)) if j in loose and wide[j] and not self.encoding.whole[j]], int
+        )
+        self._discrete = not (wide & ~self.encoding.whole).any()
+        self._polytopes: dict[bytes, Polytope | None] = {}
+
+    # ------------------------------------------------------------------ what there is
+
+    @cached_property
+    def rows(self) -> Array | None:
+        """Every point, where there are at most LISTED of them or a pool."""
+        if self.spec.pool is not None:
+            return self._pool(self.spec.pool)
+        if not self._discrete:
+            return None
+        tied = [s.chosen for s in itertools.islice(self._feasible(), LISTED + 1)]
+        loose = [np.arange(self.encoding.low[j], self.encoding.high[j] + 1.0) for j in self.choices.loose]
+        if len(tied) * np.prod([float(len(x)) for x in loose]) > LISTED:
+            return None
+        if not tied:
+            return np.empty((0, len(self.encoding.names)))
+        spread = np.array(list(itertools.product(*loose))).reshape(-1, len(loose))
+        base = np.array(tied)
+        # A continuous parameter without width is neither tied nor loose where a sum has it.
+        base[:, self.choices.block] = self.encoding.low[self.choices.block]
+        out = np.repeat(base, len(spread), axis=0)
+        out[:, self.choices.loose] = np.tile(spread, (len(base), 1))
+        return out
+
+    def _pool(self, pool: core.Pool) -> Array:
+        alone = replace(self.spec, pool=None)
+        seen: dict[tuple[core.Scalar, ...], core.Point] = {}
+        for point in pool.points():
+            if not core.violations(alone, point):
+                seen.setdefault(tuple(point.values()), point)
+        return self.encoding.raw(list(seen.values()))
+
+    def _feasible(self, rng: np.random.Generator | None = None) -> Iterator[Skeleton]:
+        return (s for s in self.choices.walk(rng) if self.polytope(s) is not None)
+
+    def polytope(self, s: Skeleton) -> Polytope | None:
+        """The room that a skeleton leaves for the summed continuous parameters, on the unit box."""
+        key = s.chosen.tobytes()
+        if key not in self._polytopes:
+            self._polytopes[key] = self._build(s)
+        return self._polytopes[key]
+
+    def _build(self, s: Skeleton) -> Polytope | None:
+        j = self.choices.block
+        rows, width = self.choices.rows, (s.most - s.least)[j]
+        settled = rows @ np.where(np.isin(np.arange(len(s.least)), j), 0.0, s.least) + rows[:, j] @ s.least[j]
+        scaled = rows[:, j] * width
+        size = np.maximum(np.abs(scaled).max(1, initial=0.0), 1e-9 * (np.abs(rows) @ np.abs(s.most)))
+        size = np.where(size > 0, size, 1.0)
+        scaled, lower, upper = (
+            scaled / size[:, None],
+            (self.choices.lower - settled) / size,
+            (self.choices.upper - settled) / size,
+        )
+        equal = lower == upper
+        above, below = np.isfinite(upper) & ~equal, np.isfinite(lower) & ~equal
+        return polytope(
+            np.vstack([scaled[above], -scaled[below]]),
+            np.concatenate([upper[above], -lower[below]]),
+            scaled[equal],
+            upper[equal],
+        )
+
+    @cached_property
+    def bank(self) -> list[Skeleton]:
+        """The skeletons to sample from: all of them, or where there are too many BANK drawn at random."""
+        if not self.choices.tied:
+            return list(self._feasible())
+        limit = BANK if len(self.choices.block) else LISTED
+        if self.choices.size() <= 4 * limit:
+            found = list(itertools.islice(self._feasible(), limit + 1))
+            if len(found) <= limit:
+                return found
+        rng = np.random.default_rng(0)
+        drawn = {}
+        for _ in range(limit if len(self.choices.block) else 2048):
+            s = next(self._feasible(rng), None)
+            if s is None:
+                return []
+            drawn[s.chosen.tobytes()] = s
+        return list(drawn.values())
+
+    # ------------------------------------------------------------------ making points
+
+    def sample(self, n: int, rng: np.random.Generator, unit: Array | None = None) -> Array:
+        """n points spread over the space, with repeats where it is small; none where it is empty.
+
+        `unit` (n, d), if given, places the parameters that no constraint ties (a low-discrepancy design).
+        """
+        if self.rows is not None:
+            return self.rows[rng.integers(len(self.rows), size=n)] if len(self.rows) else self.rows
+        if not self.bank:
+            return np.empty((0, len(self.encoding.names)))
+        out = self._even(rng.random((n, len(self.encoding.names))) if unit is None else unit)
+        # A handful of skeletons a call: every one costs a walk of its own.
+        few = rng.permutation(len(self.bank))[: 32 if len(self.choices.block) else n]
+        which = few[rng.integers(len(few), size=n)]
+        wish = out.copy()
+        for b in np.unique(which):
+            self._place(out, np.flatnonzero(which == b), self.bank[b], rng, wish if self._logs else None)
+        return self._kept(out)
+
+    def near(self, centres: Array, n: int, scale: float, rng: np.random.Generator) -> Array:
+        """n points around some points of the space, `scale` of its width away; for spaces that are not listed."""
+        e, d = self.encoding, len(self.encoding.names)
+        which = rng.integers(len(centres), size=n)
+        few = (rng.random((n, d)) < 1.0 / d) | (np.arange(d) == rng.integers(d, size=(n, 1)))
+        moved = few | (rng.random((n, 1)) < 0.5)
+        unit = e.unit(centres)[which]
+        out = e.from_unit(unit + moved * scale * rng.standard_normal((n, d)))
+        still = e.whole & moved & (out == centres[which])
+        out = np.where(still, np.clip(out + rng.choice([-1.0, 1.0], size=(n, d)), e.low, e.high), out)
+        named = np.array([isinstance(p, core.Categorical) for p in e.parameters])
+        redrawn = np.floor(rng.random((n, d)) * (e.high + 1.0))
+        out = np.where(named, np.where(few, redrawn, centres[which]), out)
+        if self.choices.tied or len(self.choices.block):
+            wish = out.copy()
+            for c in range(len(centres)):
+                mine = np.flatnonzero(which == c)
+                variants = self._variants(centres[c], rng)
+                pick = rng.integers(len(variants), size=len(mine))
+                for v in np.unique(pick):
+                    self._place(out, mine[pick == v], variants[v], rng, wish)
+        return self._kept(out)
+
+    def _variants(self, row: Array, rng: np.random.Generator) -> list[Skeleton]:
+        """The skeleton of a point, and a few that resemble it."""
+        own = self.choices.of(row)
+        if not self.choices.tied:
+            return [own]
+        chosen = np.array([s.chosen for s in self.bank])[:, self.choices.tied]
+        alike = np.argsort((chosen != own.chosen[self.choices.tied]).sum(1) + rng.random(len(chosen)))[:3]
+        varied = [self.choices.varied(row, rng) for _ in range(4)]
+        found = [s for s in (own, *varied) if self.choices.allows(s) and self.polytope(s) is not None]
+        return found + [self.bank[i] for i in alike]
+
+    def _place(self, out: Array, mine: Indices, s: Skeleton, rng: np.random.Generator, wish: Array | None) -> None:
+        """Give rows the choices of a skeleton, and summed parameters inside its room, near what is wished."""
+        tied, block, room = self.choices.tied, self.choices.block, self.polytope(s)
+        discrete = np.array([j for j in tied if j not in self.choices.parts], dtype=np.intp)
+        out[np.ix_(mine, discrete)] = s.chosen[discrete]
+        if room is None or not len(block):
+            return
+        least, width = s.least[block], (s.most - s.least)[block]
+        unit = room.sample(len(mine), rng)
+        if wish is not None:
+            target = (wish[np.ix_(mine, block)] - least) / np.where(width > 0, width, 1.0)
+            unit = room.towards(unit, np.clip(target, 0.0, 1.0))
+        out[np.ix_(mine, block)] = least + unit * width
+
+    @property
+    def _logs(self) -> bool:
+        return bool(self.encoding.log[self.choices.block].any())
+
+    def _even(self, unit: Array) -> Array:
+        """Raw rows from the unit cube: whole numbers get equal shares of it, the last included."""
+        e = self.encoding
+        shares = np.minimum(np.floor(unit * (e.high - e.low + 1.0)), e.high - e.low)
+        return np.asarray(np.where(e.whole & ~e.log, e.low + shares, e.from_unit(unit)))
+
+    def _kept(self, out: Array) -> Array:
+        """Without the rows where a continuous parameter happens on an excluded value."""
+        keep = np.ones(len(out), dtype=bool)
+        for exclude in self.choices.excludes:
+            if any(not self.encoding.whole[j] for j in exclude):
+                keep &= ~np.all([np.isin(out[:, j], list(values)) for j, values in exclude.items()], axis=0)
+        return out[keep]
+
+
+def infeasible(spec: core.CampaignSpec) -> str | None:
+    """Why no point can keep the constraints, naming the one to blame, or None where some point does.
+
+    Raises ValueError where a constraint cannot be read: it names what is not a parameter, or sums words.
+    """
+    if spec.pool is not None:
+        alone = replace(spec, pool=None)
+        reasons = [core.violations(alone, point) for point in spec.pool.points()]
+        if reasons and all(reasons):
+            return f"no row of the pool may be tried; the first: {'; '.join(reasons[0])}"
+        return None if reasons else "the pool has no rows"
+    if _has_point(spec, spec.constraints):
+        return None
+    for i, c in enumerate(spec.constraints, 1):
+        if not _has_point(spec, (c,)):
+            return f"constraint {i} ({_words(c)}) leaves no point within the parameters' bounds"
+        if not _has_point(spec, spec.constraints[:i]):
+            return f"constraint {i} ({_words(c)}) leaves no point together with those before it"
+    raise AssertionError("unreachable: the last turn looks at all the constraints")
+
+
+def _has_point(spec: core.CampaignSpec, constraints: tuple[core.Constraint, ...]) -> bool:
+    space = Space(replace(spec, constraints=constraints))
+    return any(space.polytope(s) is not None for s in space.choices.walk())
+
+
+def _words(c: core.Constraint) -> str:
+    match c:
+        case core.Linear(terms=terms, relation=relation, bound=bound):
+            return f"{' + '.join(f'{k:g} {n}' for n, k in terms.items())} {relation} {bound:g}"
+        case core.Mixture(parameters=names, total=total, min_parts=fewest, max_parts=most):
+            upto = len(names) if most is None else most
+            return f"mixture of {fewest} to {upto} of {', '.join(names)} with total {total:g}"
+        case core.Exclude(combination=combination):
+            return "exclude " + " with ".join(f"{n} in {list(v)}" for n, v in combination.items())

@@ -1,0 +1,139 @@
+"""Campaigns from Python, as a scientist's script or notebook makes them."""
+
+import ctypes
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import firstlight as fl
+
+X = [fl.Continuous("x", -1.0, 2.0)]
+
+
+def parabola(point: dict[str, float]) -> float:
+    return (point["x"] - 0.5) ** 2
+
+
+def test_any_function_runs_in_worker_processes_and_is_remembered(tmp_path: Path) -> None:
+    offset = 0.25  # A closure: workers must be able to run it all the same.
+    with fl.Campaign("bowl", X, [fl.minimize("y")], budget=fl.Budget(trials=12), data_dir=tmp_path) as campaign:
+        best = campaign.run(lambda point: (point["x"] - offset) ** 2, parallel=2)
+        assert best is not None
+        assert abs(float(best.point["x"]) - offset) < 0.3
+        id = campaign.id
+    with fl.Campaign.load(id, data_dir=tmp_path) as again:
+        assert again.state.closed == "trials spent"
+        assert len(again.results) == 12
+        assert again.best == best
+
+
+def test_a_second_campaign_of_the_same_name_gets_a_number(tmp_path: Path) -> None:
+    for expected in ("bowl", "bowl-2"):
+        with fl.Campaign("bowl", X, [fl.minimize("y")], budget=fl.Budget(trials=2), data_dir=tmp_path) as campaign:
+            campaign.run(parabola, workers="threads")
+            assert campaign.id == expected
+
+
+def test_ask_and_tell_in_any_order_and_results_nobody_asked_for() -> None:
+    with fl.Campaign("by-hand", X, [fl.minimize("y")], budget=fl.Budget(trials=6), durable=False) as campaign:
+        campaign.tell({"x": 1.9}, 1.96)
+        first = campaign.ask(3)
+        campaign.tell(first[2], fl.Failed("instrument-fault", "the needle clogged"))
+        campaign.tell(dict(first[0]), {"y": (0.4, 0.1)}, as_run={"x": 0.51})
+        campaign.tell(first[1].trial, parabola(first[1]))  # type: ignore[arg-type]
+        for point in campaign.ask(10):
+            campaign.tell(point, 0.2)
+        assert campaign.state.closed == "trials spent"
+        assert campaign.ask() == []
+        records = campaign.results.to_records()
+        assert len(records) == 7
+        assert [r["failure"] for r in records if r["failure"]] == ["instrument-fault"]
+        as_run = next(r for r in records if r.get("y.sigma") == 0.1)
+        assert as_run["x"] == 0.51
+        assert list(campaign.results.to_pandas()["trial"]) == [r["trial"] for r in records]
+
+
+def test_what_is_not_waiting_and_what_cannot_be_are_said() -> None:
+    with fl.Campaign("by-hand", X, [fl.minimize("y")], budget=fl.Budget(trials=6), durable=False) as campaign:
+        with pytest.raises(LookupError, match="trial nine is not waiting"):
+            campaign.tell("nine", 1.0)
+        with pytest.raises(ValueError, match=r"x is 7, outside -1\.0 to 2\.0"):
+            campaign.tell({"x": 7}, 1.0)
+        with pytest.raises(ValueError, match="ask and tell"):
+            campaign.ask()
+            campaign.run(parabola)
+
+
+def test_a_bad_problem_is_refused_at_once_with_every_reason() -> None:
+    with pytest.raises(ValueError, match="low") as told:
+        fl.Campaign("bad", [fl.Continuous("x", 2, 1), fl.Continuous("x", 0, 1)], [fl.maximize("y")], durable=False)
+    assert "parameters[0]" in str(told.value)
+    assert "parameters[1]" in str(told.value)
+
+
+def test_a_function_that_kills_its_process_is_a_failed_trial() -> None:
+    def deadly(point: dict[str, float]) -> float:
+        if point["x"] > 0.5:
+            ctypes.string_at(0)
+        return point["x"]
+
+    spec = {"budget": fl.Budget(trials=8), "strategy": "sobol", "durable": False}
+    with fl.Campaign("deadly", X, [fl.maximize("y")], **spec) as campaign:  # type: ignore[arg-type]
+        best = campaign.run(deadly, parallel=2)
+        causes = {r.failure.cause for r in campaign.results if r.failure}
+        assert causes == {"crashed"}
+        assert best is not None
+        assert float(best.point["x"]) <= 0.5
+
+
+def test_several_objectives_give_a_front_and_its_most_balanced_trial() -> None:
+    objectives = [fl.maximize("a"), fl.minimize("b")]
+    with fl.Campaign("two", X, objectives, budget=fl.Budget(trials=12), strategy="sobol", durable=False) as campaign:
+        best = campaign.run(lambda p: {"a": p["x"], "b": p["x"] ** 2}, workers="threads")
+        front = campaign.front
+        assert len(front) > 2
+        assert best in front
+        lowest, highest = (f(r.seen["a"].value for r in front) for f in (min, max))
+        assert best is not None
+        assert lowest < best.seen["a"].value < highest
+
+
+def test_a_pool_is_tried_row_by_row() -> None:
+    pool = [{"x": float(i)} for i in (-1, 0, 1, 2)]
+    with fl.Campaign("pool", X, [fl.minimize("y")], pool=pool, durable=False) as campaign:
+        campaign.run(parabola, workers="threads")
+        assert sorted(r.point["x"] for r in campaign.results) == [-1, 0, 1, 2]
+
+
+def test_on_trial_is_told_of_each() -> None:
+    told: list[str] = []
+    with fl.Campaign("bowl", X, [fl.minimize("y")], budget=fl.Budget(trials=5), durable=False) as campaign:
+        campaign.run(parabola, workers="threads", on_trial=lambda row: told.append(row.trial))
+        assert sorted(told) == [f"bowl.{i}" for i in range(1, 6)]
+
+
+def test_a_script_killed_midway_is_gone_on_with(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import os, sys, time\n"
+        "import firstlight as fl\n"
+        "def slow(point):\n"
+        "    time.sleep(0.15)\n"
+        "    return point['x']\n"
+        "home = sys.argv[1]\n"
+        "if len(sys.argv) > 2:\n"
+        "    campaign = fl.Campaign.load('script', data_dir=home)\n"
+        "    campaign.run(slow, parallel=2)\n"
+        "    print(len(campaign.results), campaign.state.closed)\n"
+        "else:\n"
+        "    campaign = fl.Campaign('script', [fl.Continuous('x', 0, 1)], [fl.maximize('y')],\n"
+        "                           budget=fl.Budget(trials=10), strategy='random', data_dir=home)\n"
+        "    seen = []\n"
+        "    campaign.run(slow, parallel=2, on_trial=lambda row: seen.append(row) or len(seen) > 2 and os._exit(9))\n"
+    )
+    command = [sys.executable, str(script), str(tmp_path / "home")]
+    assert subprocess.run(command, capture_output=True, timeout=60).returncode == 9
+    done = subprocess.run([*command, "again"], capture_output=True, text=True, timeout=60)
+    assert done.stdout.split(maxsplit=1) == ["10", "trials spent\n"], done.stderr
