@@ -106,6 +106,14 @@ def test_two_catalogs_on_one_file_see_each_other_s_rows(tmp_path: Path) -> None:
     asyncio.run(body())
 
 
+@pytest.mark.parametrize("id", ["../../outside", "/tmp/outside", "..", "a/b"])
+def test_no_campaign_id_leads_out_of_the_catalog(tmp_path: Path, id: str) -> None:
+    campaign = campaign_of(some_spec(id))
+    asyncio.run(FileCatalog(tmp_path / "catalog").ingest(campaign, row_of(1, id)))
+    (kept,) = tmp_path.rglob("*.jsonl")
+    assert kept.parent == tmp_path / "catalog" / "rows"
+
+
 def test_a_disk_that_refuses_makes_it_unavailable(tmp_path: Path) -> None:
     (tmp_path / "rows").write_text("a file where the directory should be")
 

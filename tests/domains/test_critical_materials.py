@@ -2,6 +2,7 @@
 
 import random
 import time
+from pathlib import Path
 
 import pytest
 
@@ -74,6 +75,14 @@ def test_a_set_point_below_what_bicarbonate_gives_is_out_of_reach() -> None:
     with pytest.raises(core.Failed, match=r"pH2 = 5\.60 is out of reach") as failed:
         cm.evaluate({**POINT, "pH2": 5.6, "bicarbonate": 5.0})
     assert failed.value.cause == "invalid-input"
+
+
+def test_what_the_solver_cannot_solve_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(core.Failed, match="Al has not converged") as failed:
+        cm.separate(4.585288271467827, 8.49788024464606, 3.6202098545498265, 32.27718591749631)
+    assert failed.value.cause == "did-not-converge"
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_the_solver_cannot_solve_did_not_converge() -> None:

@@ -120,10 +120,8 @@ def explain(error: Exception) -> Problem:
     """What an exception means for whoever typed the command."""
     if isinstance(error, Problem):
         return error
-    # The words of each part are looked up only now: most commands end well.
-    wrong = tuple(getattr(parts.config, name) for name in ("BadCampaign", "BadSettings") if hasattr(parts.config, name))
     message = str(error) or type(error).__name__
-    if isinstance(error, wrong):
+    if isinstance(error, (parts.config.BadCampaign, parts.config.BadSettings)):
         return Problem(Exit.BAD_INPUT, message, problems=tuple(message.splitlines()))
     if isinstance(error, (parts.plugins.UnknownPart, parts.plugins.BrokenPart)):
         return Problem(Exit.BAD_INPUT, message)
@@ -134,7 +132,7 @@ def explain(error: Exception) -> Problem:
         hint = "`firstlight audit verify` says what is damaged."
         return Problem(Exit.DAMAGED, f"the journal cannot be followed: {message}", hint=hint)
     if isinstance(error, (core.Unavailable, core.Conflict, parts.journal.Unfit, OSError)):
-        return Problem(Exit.UNAVAILABLE, message)
+        return Problem(Exit.UNAVAILABLE, " ".join(message.split()))
     return Problem(Exit.BUG, f"internal error: {type(error).__name__}: {message}", hint=REPORT_A_BUG)
 
 

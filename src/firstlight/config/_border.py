@@ -22,6 +22,8 @@ class Border:
         self.noted: list[tuple[Problem, int]] = []
 
     def note(self, field: str, message: str, remedy: str, line: int = 0) -> None:
+        if any(problem.field == field for problem, _ in self.noted):
+            return  # What cannot be read has the wrong type besides, which is no news.
         self.noted.append((Problem(field, message, remedy), line))
 
     def only(self, table: Table, allowed: Collection[str], at: str) -> Table:

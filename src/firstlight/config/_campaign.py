@@ -206,6 +206,15 @@ for _tag, _pattern in YAML_12.items():
 _Dumper.add_representer(float, lambda dumper, value: dumper.represent_scalar("tag:yaml.org,2002:float", _digits(value)))
 
 
+def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+    # Only between double quotes are the rarer line ends kept apart from the ordinary one.
+    ordinary = all(letter.isprintable() or letter == "\n" for letter in value)
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=None if ordinary else '"')
+
+
+_Dumper.add_representer(str, _text)
+
+
 def _digits(value: float) -> str:
     text = repr(value)
     return text if FLOAT.fullmatch(text) else f".{text}" if text in ("inf", "nan") else text.replace("inf", ".inf")

@@ -24,6 +24,9 @@ BOOLEAN = re.compile(r"true|True|TRUE|false|False|FALSE")
 YAML_12 = {"null": NULL, "bool": BOOLEAN, "int": INTEGER, "float": re.compile(f"{FLOAT.pattern}|{SPECIAL.pattern}")}
 
 
+_COLLECTIONS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
+
+
 class Table(dict[Any, Any]):
     """A mapping; `lines` has the line of every key and `line` its own (0: unknown)."""
 
@@ -99,6 +102,8 @@ def read_json(text: str, source: str) -> Any:
         return marked(json.loads(text, object_pairs_hook=table))
     except json.JSONDecodeError as error:
         _refuse(f"it is not JSON: {error.msg} in column {error.colno}", "Correct it there.", source, error.lineno)
+    except BadCampaign:
+        raise
     except (RecursionError, ValueError):
         _refuse("it is nested too deeply, or has too long a number", "Simplify it.", source)
 
@@ -146,6 +151,8 @@ class _Reader:
         line = node.start_mark.line + 1
         if self.left < 0 or depth > 60:
             _refuse("it has too many values, or is nested too deeply", "Keep a pool in a CSV file.", self.source, line)
+        if isinstance(node, yaml.CollectionNode) and node.tag not in _COLLECTIONS:
+            _refuse(f"{shown(node.tag)} is a tag that means nothing here", "Leave the tag out.", self.source, line)
         if isinstance(node, yaml.MappingNode):
             return self.table(node, depth, line)
         if isinstance(node, yaml.SequenceNode):

@@ -40,9 +40,8 @@ _PATH = re.compile(r" - at (?:`key(?: in)?` in )?`(?:key in )?\$(.*)`$")
 
 def typed(document: Table, border: Border) -> CampaignSpec | None:
     """The specification, or None where something is missing or has a wrong type, and noted."""
-    before = len(border.noted)
     made = _build(CampaignSpec, document, "", border)
-    return None if len(border.noted) > before else CampaignSpec(**made)
+    return None if border.noted else CampaignSpec(**made)
 
 
 def _build(cls: type[msgspec.Struct], table: Table, at: str, border: Border) -> dict[str, Any]:

@@ -114,7 +114,8 @@ from ._problem import (
 )
 from ._reduce import InconsistentError, next_trial, open_campaign, reduce, replay
 from ._results import Ledger, Prefix, Results, Row, Span
-from ._validate import Problem, problems
+from ._validate import problems
+from ._wrong import Problem
 
 __all__ = [
     "BY_PERSON",

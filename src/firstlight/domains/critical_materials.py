@@ -10,6 +10,7 @@ The leachate is synthetic. docs/domains/critical-materials.md says which choices
 from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
+from pathlib import Path
 from threading import Lock
 from typing import Any
 
@@ -177,7 +178,12 @@ END
 def _solve(text: str) -> tuple[Stream, ...]:
     engine = _engine()
     with _turn:
+        left_behind = Path("error.inp")
+        there_before = left_behind.exists()
         if engine.RunString(text):
+            # PHREEQC leaves the input it could not solve in the working directory, which is not its own.
+            if not there_before:
+                left_behind.unlink(missing_ok=True)
             lines = [" ".join(line.split()) for line in engine.GetErrorString().splitlines() if line.strip()]
             raise Failed("did-not-converge", lines[0] if lines else "PHREEQC gave no reason")
         columns = engine.GetSelectedOutput()

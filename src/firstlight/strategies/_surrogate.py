@@ -90,7 +90,10 @@ class Weighing:
 
 @dataclass(frozen=True)
 class Surrogate:
-    """A Gaussian process an observable, one of success (1) and failure (0) where trials failed, and the losses (n, m) of the good trials, pending ones as expected."""
+    """A Gaussian process an observable, and one of success (1) and failure (0) where trials failed.
+
+    `known` are the losses (n, m) of the good trials, of pending ones as expected.
+    """
 
     goal: core.Goal
     gps: dict[str, GP]

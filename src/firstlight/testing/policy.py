@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Sequence
 
 import hypothesis.strategies as st
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 
 from firstlight import core
 
@@ -98,6 +98,8 @@ class PolicyContract:
 
     @settings(max_examples=150, deadline=None)
     @given(_campaigns)
+    @example(campaign([action(f"films.{n}", 4.0) for n in range(4)], 10.0))
+    @example(campaign([action(f"films.{n}", 4.0) for n in range(4)], 10.0, spent=1.0, committed=(2.0,)))
     def test_what_is_allowed_at_one_moment_fits_the_budget_together(self, campaign: core.Campaign) -> None:
         budget = campaign.spec.goal.budget.cost
         policy = self.make()
