@@ -14,14 +14,13 @@ import tempfile
 import time
 from pathlib import Path
 
-from firstlight.strategies.designs import Random
-
 from firstlight import core, engine
 from firstlight.facilities.compute import ThreadFacility
 from firstlight.governance.owner import OwnerPolicy
 from firstlight.journal.memory import MemoryJournal
 from firstlight.journal.sqlite import SqliteJournal
 from firstlight.procedures.chain import Chain
+from firstlight.strategies.designs import Random
 from firstlight.testing.world import SameUnits, Shelf
 
 

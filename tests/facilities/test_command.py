@@ -23,7 +23,7 @@ def observed(outcome: core.Outcome) -> dict[str, float]:
     ("script", "expected"),
     [
         ("echo 2.5", {"": 2.5}),
-        ("echo starting; echo '{\"y\": [1, 0.1], \"z\": 2}'; echo done", {"y": 1.0, "z": 2.0}),
+        ('echo starting; echo \'{"y": [1, 0.1], "z": 2}\'; echo done', {"y": 1.0, "z": 2.0}),
         ("echo 1; echo '{\"y\": 4}' > outputs.json", {"y": 4.0}),
         ("echo '{\"y\": '$(grep -c temperature point.json)'}'", {"y": 1.0}),
         ('cmp "$FIRSTLIGHT_POINT" point.json && echo 3', {"": 3.0}),

@@ -165,9 +165,7 @@ def test_what_vanished_is_not_found_and_may_be_performed_again(bench: Any, tmp_p
 
 
 @pytest.mark.parametrize(("repeatable", "begun", "cause"), [(True, 3, "crashed"), (False, 1, "lost")])
-def test_whoever_waits_is_told_in_the_end(
-    bench: Any, tmp_path: Path, repeatable: bool, begun: int, cause: str
-) -> None:
+def test_whoever_waits_is_told_in_the_end(bench: Any, tmp_path: Path, repeatable: bool, begun: int, cause: str) -> None:
     """A computation is performed again, three times at most; what may not be repeated is lost."""
     tally = tmp_path / "tally"
 

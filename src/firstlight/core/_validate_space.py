@@ -19,7 +19,7 @@ from ._problem import (
     Pool,
     Scalar,
 )
-from ._wrong import LARGEST, Problem, Problems, listed, named
+from ._wrong import HUGE, LARGEST, Problem, Problems, listed, named, usable
 
 WORDS = (math.nan, math.nan)
 
@@ -52,15 +52,16 @@ def parameters(spec: CampaignSpec) -> Problems:
 def _bounds(at: str, parameter: Continuous | Integer) -> Problems:
     low, high, fine = parameter.low, parameter.high, True
     for side, value in (("low", low), ("high", high)):
-        if not math.isfinite(value):
-            yield Problem(f"{at}.{side}", f"{value} is not a finite number", f"Give {side} a finite number.")
+        if not usable(value):
+            message = f"{value} is not a finite number up to {HUGE:g}"
+            yield Problem(f"{at}.{side}", message, f"Give {side} such a number.")
             fine = False
         elif isinstance(parameter, Integer) and abs(value) > LARGEST:
             yield Problem(f"{at}.{side}", f"{value} is too large", "Stay within 2**53, or use a continuous parameter.")
     if fine and low >= high:
         yield Problem(f"{at}.high", f"{high:g} is not above low {low:g}", "Give high a larger value than low.")
-    elif fine and not math.isfinite(float(high) - float(low)):
-        yield Problem(f"{at}.high", "the distance to low is not a finite number", "Use a unit with smaller numbers.")
+    elif fine and high - low < 1 / HUGE:
+        yield Problem(f"{at}.high", "it is too close to low to tell", "Use a unit with larger numbers.")
     if fine and parameter.scale == "log" and low <= 0:
         yield Problem(f"{at}.low", f"{low:g} has no logarithm", "Give low a value above 0, or use scale: linear.")
 
@@ -72,7 +73,7 @@ def _ordered(at: str, parameter: Ordered) -> Problems:
         yield Problem(f"{at}.values", "there are none", "Give at least one value.")
     elif numbers and len(numbers) < len(values):
         yield Problem(f"{at}.values", "numbers and words are mixed", "Give all numbers, or all words (in quotes).")
-    elif not all(map(math.isfinite, numbers)):
+    elif not all(map(usable, numbers)):
         yield Problem(f"{at}.values", "a value is not a finite number", "Give finite numbers.")
     elif any(a >= b for a, b in itertools.pairwise(numbers)):
         yield Problem(f"{at}.values", f"{listed(numbers)} do not ascend", "List every number once, the smallest first.")
@@ -99,7 +100,7 @@ def _categorical(at: str, parameter: Categorical) -> Problems:
                 here, f"{value!r} has {listed(described)}, others {listed(wanted)}", "Give all the same ones."
             )
         for key, number in described.items():
-            if not math.isfinite(number):
+            if not usable(number):
                 yield Problem(here, f"{key} of {value!r} is {number}", "Give finite numbers.")
 
 
@@ -120,8 +121,10 @@ def constraint(at: str, wanted: Constraint, known: Mapping[str, Parameter]) -> P
                 yield Problem(f"{at}.terms", "there are none", "Name at least one parameter and its coefficient.")
             clean = list(_numeric(f"{at}.terms", terms, known))
             yield from clean
-            if not all(map(math.isfinite, [bound, *terms.values()])):
-                yield Problem(at, "a number in it is not finite", "Use finite coefficients and a finite bound.")
+            if not all(map(usable, [bound, *terms.values()])):
+                yield Problem(
+                    at, "a number in it is not finite, or too large", "Use ordinary coefficients and an ordinary bound."
+                )
             elif terms and not clean:
                 yield from _reach(at, wanted, known)
         case Mixture(parameters=names):
@@ -172,13 +175,14 @@ def _reach(at: str, linear: Linear, known: Mapping[str, Parameter]) -> Problems:
 def _mixture(at: str, mixture: Mixture, ranges: list[tuple[float, float]]) -> Problems:
     total, n = mixture.total, len(ranges)
     fewest, most = mixture.min_parts, n if mixture.max_parts is None else mixture.max_parts
-    if not (math.isfinite(total) and total > 0):
+    if not (usable(total) and total > 0):
         yield Problem(f"{at}.total", f"{total:g} is not an amount", "Give a finite number above 0.")
         return
     if any(low < 0 for low, _ in ranges):
         yield Problem(f"{at}.parameters", "a part may be negative", "Give every part of a mixture a low of 0 or more.")
     if fewest < 0 or fewest > n:
         yield Problem(f"{at}.min_parts", f"{fewest} of {n} parts cannot be", f"Use 0 to {n}.")
+        return
     if most < 1 or most < fewest:
         yield Problem(f"{at}.max_parts", f"{most} is too few", f"Use at least {max(1, fewest)}, or leave it out.")
         return

@@ -11,6 +11,9 @@ RESERVED = ("trial", "as_run", "cost", "directory")
 LARGEST = 2**53
 """Whole numbers beyond it are no longer told apart as floating-point numbers."""
 
+HUGE = 1e100
+"""Arithmetic on larger numbers soon leaves what a computer can hold; no unit needs them."""
+
 
 class Problem(Value, frozen=True):
     """One thing wrong: the field ("parameters[2].high"), what is wrong with it, and what to do about it."""
@@ -24,6 +27,11 @@ class Problem(Value, frozen=True):
 
 
 Problems = Iterator[Problem]
+
+
+def usable(number: float) -> bool:
+    """Whether it is finite, and can be squared."""
+    return abs(number) <= HUGE
 
 
 def named(at: str, name: str) -> Problems:

@@ -1,9 +1,11 @@
 """Bayesian optimisation with Gaussian processes: the default strategy."""
 
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 from scipy.optimize import minimize
+from threadpoolctl import ThreadpoolController
 
 from firstlight import core
 
@@ -21,14 +23,20 @@ CLIMBS = ((0.1, 128), (0.03, 96), (0.01, 64))
 """Width and number of the candidates in each round around the most promising points."""
 
 
+@cache
+def _libraries() -> ThreadpoolController:
+    """The numeric libraries this process has loaded: looking for them takes longer than a suggestion."""
+    return ThreadpoolController()
+
+
 class Bayes:
     """Fills the space first, then goes where the expected improvement is greatest.
 
     One Gaussian process an objective and an outcome constraint, with inferred and known noise. It learns
     from the points as run; points pending count as if they had turned out as expected (so that a batch
-    spreads). Failed trials count as bad as the worst, and lower the chance of success around them. Several objectives are
-    weighed anew for every point (ParEGO, Knowles 2006). `initial` is the number of space-filling points:
-    5 on a pool, else twice the number of parameters and two, at most 20.
+    spreads). Failed trials count as bad as the worst, and lower the chance of success around them.
+    Several objectives are weighed anew for every point (ParEGO, Knowles 2006). `initial` is the number
+    of space-filling points: 5 on a pool, else twice the number of parameters and two, at most 20.
     """
 
     def __init__(self, *, initial: int | None = None, **options: object) -> None:
@@ -37,6 +45,13 @@ class Bayes:
         self._fits: Memo[Hyper] = Memo(64)
 
     def propose(self, spec: core.CampaignSpec, results: core.Results, count: int, seed: int) -> Sequence[core.Proposal]:
+        # The matrices are small: more BLAS threads only fight with the trials, and make this several times slower.
+        with _libraries().limit(limits=1, user_api="blas"):
+            return self._propose(spec, results, count, seed)
+
+    def _propose(
+        self, spec: core.CampaignSpec, results: core.Results, count: int, seed: int
+    ) -> Sequence[core.Proposal]:
         space, rng = space_of(spec), generator(seed)
         taken = Taken(space, results)
         done = len(results.rows) + len(results.pending)

@@ -21,7 +21,8 @@ class Random:
         unknown_options("random", options, ())
 
     def propose(self, spec: core.CampaignSpec, results: core.Results, count: int, seed: int) -> Sequence[core.Proposal]:
-        space, rng = space_of(spec), generator(seed)
+        # With the number of trials in it, one seed gives other points once some are under way.
+        space, rng = space_of(spec), generator(seed, len(results.rows) + len(results.pending))
         if space.rows is not None:
             free = Taken(space, results).free(space.rows)
             chosen = free[rng.permutation(len(free))[:count]]

@@ -61,9 +61,7 @@ def _import(operation: str, directory: str) -> Function:
     module_name, _, attribute = operation.partition(":")
     where = f"in {directory} and on the Python path" if directory else "on the Python path (no directory was given)"
     if not module_name or not attribute:
-        raise NotLoaded(
-            f"operation {operation!r} is none of 'package.module:function', 'pickle:<path>' and 'command'"
-        )
+        raise NotLoaded(f"operation {operation!r} is none of 'package.module:function', 'pickle:<path>' and 'command'")
     try:
         found: Any = importlib.import_module(module_name)
     except ModuleNotFoundError as error:

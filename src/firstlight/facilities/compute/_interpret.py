@@ -123,5 +123,3 @@ def _scalar(name: str, value: Any) -> Scalar:
 def _shown(value: object) -> str:
     text = repr(value)
     return f"{text if len(text) <= 80 else text[:77] + '...'} ({type(value).__name__})"
-
-
