@@ -6,7 +6,7 @@ import os
 import platform
 import socket
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -81,11 +81,13 @@ class App:
 
     def read_spec(self, source: Path) -> CampaignSpec:
         """A specification from a file. Raises config.BadCampaign naming every problem."""
-        return config.load_campaign(source, units=self.units, known=_known(), infeasible=_infeasible)
+        return config.load_campaign(
+            source, units=self.units, known=_known(self.settings.facilities), infeasible=_infeasible
+        )
 
     def check_spec(self, spec: CampaignSpec) -> CampaignSpec:
         """A specification made in Python, held to the same rules. Raises config.BadCampaign."""
-        return check_spec(spec)
+        return check_spec(spec, self.settings.facilities)
 
     # ------------------------------------------------------------------ campaigns
 
@@ -200,17 +202,18 @@ class App:
         return self._catalog
 
 
-def check_spec(spec: CampaignSpec) -> CampaignSpec:
+def check_spec(spec: CampaignSpec, facilities: Iterable[str] = ()) -> CampaignSpec:
     """A specification made in Python, held to the rules of a file. Raises config.BadCampaign."""
-    return config.check_campaign(spec, units=PintUnits(), known=_known(), infeasible=_infeasible)
+    return config.check_campaign(spec, units=PintUnits(), known=_known(facilities), infeasible=_infeasible)
 
 
-def _known() -> config.Known:
-    # Whoever asks and tells performs the trials themselves.
+def _known(facilities: Iterable[str]) -> config.Known:
+    """What is installed, and the facilities that the settings name; whoever asks and tells is one too."""
     return config.Known(
-        facilities=frozenset(plugins.names("facilities")) | {"caller"},
-        strategies=frozenset(plugins.names("strategies")),
-        procedures=frozenset(plugins.names("procedures")),
+        facilities={*plugins.names("facilities"), *facilities, "caller"},
+        strategies=plugins.names("strategies"),
+        procedures=plugins.names("procedures"),
+        learners=plugins.names("learners"),
     )
 
 
