@@ -25,6 +25,7 @@ bench: $(VENV)/bench.stamp  ## Every figure the README quotes
 	$(BIN)/python benchmarks/scale.py
 	$(BIN)/python benchmarks/crash_storm.py
 	$(BIN)/python benchmarks/throughput.py
+	$(BIN)/python benchmarks/suggest_cost.py
 
 setup: $(VENV)/run.stamp
 setup-dev: $(VENV)/dev.stamp

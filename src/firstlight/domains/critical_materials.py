@@ -221,7 +221,7 @@ def spec() -> CampaignSpec:
     """60 trials, 4 at once, seed 0."""
     return CampaignSpec(
         id="critical-materials",
-        title="Two-stage recovery of rare earths from a synthetic acidic leachate",
+        title="Rare-earth recovery from a synthetic leachate",
         description="Iron and aluminium out with NaOH, rare earths out with NaHCO3 and NaOH; equilibria by PHREEQC.",
         parameters=(
             Continuous(name="pH1", low=3.5, high=8.0, description="set-point of stage 1 (NaOH)"),
