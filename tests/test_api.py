@@ -1,8 +1,10 @@
 """Campaigns from Python, as a scientist's script or notebook makes them."""
 
 import ctypes
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -137,3 +139,29 @@ def test_a_script_killed_midway_is_gone_on_with(tmp_path: Path) -> None:
     assert subprocess.run(command, capture_output=True, timeout=60).returncode == 9
     done = subprocess.run([*command, "again"], capture_output=True, text=True, timeout=60)
     assert done.stdout.split(maxsplit=1) == ["10", "trials spent\n"], done.stderr
+
+
+def test_ctrl_c_lays_the_campaign_down_at_once(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import sys, time\n"
+        "import firstlight as fl\n"
+        "def slow(point):\n"
+        "    time.sleep(0.3)\n"
+        "    return point['x']\n"
+        "campaign = fl.Campaign('script', [fl.Continuous('x', 0, 1)], [fl.maximize('y')],\n"
+        "                       budget=fl.Budget(trials=100), strategy='random', data_dir=sys.argv[1])\n"
+        "campaign.run(slow, parallel=2, on_trial=lambda row: print(row.trial, flush=True))\n"
+    )
+    command = [sys.executable, str(script), str(tmp_path / "home")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline().startswith("script.")
+        start = time.monotonic()
+        child.send_signal(signal.SIGINT)
+        _, said = child.communicate(timeout=30)
+        assert time.monotonic() - start < 5
+        assert "KeyboardInterrupt" in said
+    with fl.Campaign.load("script", data_dir=tmp_path / "home") as campaign:
+        assert campaign.state.runner == "", "the run was ended in good order"
+        assert not campaign.state.closed

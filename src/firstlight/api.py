@@ -1,7 +1,6 @@
 """Campaigns from Python: run any function, or ask and tell."""
 
 import asyncio
-import contextlib
 import hashlib
 import os
 import shutil
@@ -306,23 +305,21 @@ class _Home:
 
     def wait(self, work: Coroutine[Any, Any, T]) -> T:
         """Run it in the loop and wait. Ctrl-C cancels it, lets it lay things down, and goes on up."""
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        laid_down = threading.Event()
+
+        async def whole() -> T:
+            try:
+                return await work
+            finally:
+                laid_down.set()
+
+        future = asyncio.run_coroutine_threadsafe(whole(), self._loop)
         try:
             return future.result()
         except KeyboardInterrupt:
             future.cancel()
-            with contextlib.suppress(BaseException):
-                self._settled()
+            laid_down.wait(timeout=30)
             raise
-
-    def _settled(self) -> None:
-        """Wait until cancelled work has laid itself down."""
-
-        async def others() -> None:
-            rest = asyncio.all_tasks() - {asyncio.current_task()}
-            await asyncio.gather(*rest, return_exceptions=True)
-
-        asyncio.run_coroutine_threadsafe(others(), self._loop).result(timeout=10)
 
     def session(self, id: str) -> engine.Session:
         if self._held is None:
