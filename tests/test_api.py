@@ -57,6 +57,14 @@ def test_ask_and_tell_in_any_order_and_results_nobody_asked_for() -> None:
         assert list(campaign.results.to_pandas()["trial"]) == [r["trial"] for r in records]
 
 
+def test_what_is_told_comes_in_the_declared_unit_asked_for_or_not() -> None:
+    objectives = [fl.minimize("y", unit="Pa")]
+    with fl.Campaign("units", X, objectives, budget=fl.Budget(trials=2), durable=False) as campaign:
+        campaign.tell({"x": 1.0}, {"y": {"value": 2.0, "unit": "kPa"}})
+        campaign.tell(campaign.ask()[0], {"y": {"value": 3.0, "unit": "kPa"}})
+        assert [r.seen["y"].value for r in campaign.results] == [2000.0, 3000.0]
+
+
 def test_what_is_not_waiting_and_what_cannot_be_are_said() -> None:
     with fl.Campaign("by-hand", X, [fl.minimize("y")], budget=fl.Budget(trials=6), durable=False) as campaign:
         with pytest.raises(LookupError, match="trial nine is not waiting"):
@@ -127,7 +135,9 @@ def test_a_script_killed_midway_is_gone_on_with(tmp_path: Path) -> None:
         "home = sys.argv[1]\n"
         "if len(sys.argv) > 2:\n"
         "    campaign = fl.Campaign.load('script', data_dir=home)\n"
-        "    campaign.run(slow, parallel=2)\n"
+        "    told = []\n"
+        "    campaign.run(slow, parallel=2, on_trial=told.append)\n"
+        "    assert 0 < len(told) < 10, told\n"
         "    print(len(campaign.results), campaign.state.closed)\n"
         "else:\n"
         "    campaign = fl.Campaign('script', [fl.Continuous('x', 0, 1)], [fl.maximize('y')],\n"

@@ -8,6 +8,7 @@ import tempfile
 import threading
 import weakref
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from concurrent.futures import wait
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -190,7 +191,7 @@ class Campaign:
         self._home.leave_session()
         slots = parallel or self._spec.parallel
         self._home.use(ThreadFacility(evaluate, slots=slots) if workers == "threads" else None)
-        listeners = [_listener(on_trial)] if on_trial else []
+        listeners = [_listener(on_trial, self._state()[1])] if on_trial else []
         self._home.wait(self._home.app.run(self._spec.id, composition.runner(), parallel or 0, listeners))
         return self.best
 
@@ -212,7 +213,7 @@ class Campaign:
         for is taken in as well, and spends no budget. `as_run` gives the values that came out otherwise.
         """
         session = self._session()
-        result = engine.standardise(interpret(outcome), self._spec, self._home.app.units)
+        result = interpret(outcome)
         if as_run:
             result = replace(result, as_run={**result.as_run, **as_run})
         trial = _trial_of(point, session)
@@ -315,6 +316,9 @@ class _Home:
 
         future = asyncio.run_coroutine_threadsafe(whole(), self._loop)
         try:
+            # A signal that another thread caught is seen only when this one wakes, so it wakes now and then.
+            while not future.done():
+                wait([future], timeout=0.1)
             return future.result()
         except KeyboardInterrupt:
             future.cancel()
@@ -382,9 +386,8 @@ def _trial_of(point: Any, session: engine.Session) -> str:
     return next((id for id, asked in waiting.items() if asked == dict(point)), "")
 
 
-def _listener(on_trial: Callable[[Row], None]) -> engine.Listener:
-    """Calls back with each trial as it ends."""
-    ledger = core.Ledger()
+def _listener(on_trial: Callable[[Row], None], ledger: core.Ledger) -> engine.Listener:
+    """Calls back with each trial that ends from now on; `ledger` has what went before."""
 
     def listen(entry: core.Entry, campaign: core.Campaign) -> None:
         ended = ledger.ended

@@ -108,22 +108,27 @@ class App:
 
     async def run(self, id: str, by: str, parallel: int = 0, listeners: Sequence[engine.Listener] = ()) -> Campaign:
         """Run a campaign until it is closed. Raises Held where somebody else does, LookupError if there is none."""
-        campaign, _ = await self.state(id)
-        slots = parallel or campaign.spec.parallel
-        facilities = {s.facility: self.facility(s.facility, slots) for s in campaign.spec.procedure.steps}
+        spec = await self.spec(id)
+        slots = parallel or spec.parallel
+        facilities = {s.facility: self.facility(s.facility, slots) for s in spec.procedure.steps}
         return await engine.run(
-            id, self.ports(campaign.spec, facilities), by=by, parallel=parallel,
+            id, self.ports(spec, facilities), by=by, parallel=parallel,
             versions=versions(), slots=self.slots, listeners=listeners,
         )  # fmt: skip
 
     async def session(self, id: str, by: str) -> engine.Session:
         """Take up a campaign to ask and tell."""
-        campaign, _ = await self.state(id)
-        return await engine.open_session(id, self.ports(campaign.spec, {}), by=by, versions=versions())
+        return await engine.open_session(id, self.ports(await self.spec(id), {}), by=by, versions=versions())
 
     async def request(self, id: str, fact: Fact, by: str) -> None:
         """Have a person's word recorded. Raises LookupError, InconsistentError or Unavailable."""
         await engine.request(id, fact, self.journal, time.time, by=by)
+
+    async def spec(self, id: str) -> CampaignSpec:
+        """What a campaign was asked, from its first entry alone. Raises LookupError."""
+        async for entry in self.journal.read(id):
+            return core.open_campaign(entry).spec
+        raise LookupError(f"there is no campaign {id}")
 
     async def state(self, id: str) -> tuple[Campaign, Ledger]:
         """A campaign and its results as they stand. Raises LookupError."""
@@ -144,17 +149,8 @@ class App:
         """What random points brought in campaigns of the same problem."""
         digest, found = problem_digest(spec), []
         for id in await self.journal.campaigns():
-            async for entry in self.journal.read(id):
-                first = entry.fact
-                break
-            else:
-                continue
-            if (
-                isinstance(first, core.CampaignOpened)
-                and first.spec.strategy.name == "random"
-                and id != spec.id
-                and problem_digest(first.spec) == digest
-            ):
+            other = await self.spec(id)
+            if other.strategy.name == "random" and id != spec.id and problem_digest(other) == digest:
                 _, ledger = await self.state(id)
                 if ledger.ended:
                     found.append(ledger.view())

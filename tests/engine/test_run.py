@@ -7,7 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from firstlight import core, engine
-from firstlight.testing.world import Crash, Gate, PaperJournal, Room, a_spec, a_world, peak
+from firstlight.testing.world import Crash, Gate, PaperJournal, Room, Shelf, a_spec, a_world, peak
 
 
 async def history(journal: core.Journal, id: str = "c1") -> list[core.Entry]:
@@ -369,3 +369,34 @@ def test_campaigns_side_by_side_share_a_facility_fairly() -> None:
     assert room.most_at_once <= 2
     # While both have work, each gets about half of the slots: the modest one ends long before the greedy one.
     assert max(i for i, c in enumerate(served) if c == "modest") < 50
+
+
+def test_nothing_is_ingested_or_published_before_its_facts_are_durable() -> None:
+    """A row that outlives the fact it was made of would differ from the one made after the crash."""
+
+    class SlowDisk(PaperJournal):
+        def __init__(self) -> None:
+            super().__init__()
+            self._turn = asyncio.Lock()
+
+        async def append(self, lease: core.Lease, entry: core.Entry, mail: str = "") -> None:
+            async with self._turn:
+                await asyncio.sleep(0.002)
+                await super().append(lease, entry, mail)
+
+    journal = SlowDisk()
+
+    def durable() -> list[core.Fact]:
+        return [core.decode(line).fact for line in journal.lines["c1"]]
+
+    class Careful(Shelf):
+        async def ingest(self, campaign: core.Campaign, row: core.Row) -> str:
+            ended = [f.action for f in durable() if isinstance(f, core.ActionSucceeded | core.ActionFailed)]
+            assert f"{row.trial}.evaluate" in ended
+            return await super().ingest(campaign, row)
+
+        async def publish(self, campaign: core.Campaign) -> tuple[str, str, int]:
+            assert sum(isinstance(f, core.TrialIngested) for f in durable()) == len(self.rows)
+            return await super().publish(campaign)
+
+    assert perform(a_spec(), a_world(journal=journal, catalog=Careful())).closed

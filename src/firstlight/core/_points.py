@@ -57,11 +57,9 @@ def _broken(constraint: Constraint, point: Point) -> str:
             parts = [k * _number(point[n]) for n, k in terms.items()]
             total, slack = sum(parts), TOLERANCE * (sum(map(abs, parts)) + abs(bound) + 1e-9)
             kept = (relation == ">=" or total <= bound + slack) and (relation == "<=" or total >= bound - slack)
-            return (
-                ""
-                if kept
-                else f"{' + '.join(f'{k:g} {n}' for n, k in terms.items())} is {total:g}, not {relation} {bound:g}"
-            )
+            if kept:
+                return ""
+            return f"{' + '.join(f'{k:g} {n}' for n, k in terms.items())} is {total:g}, not {relation} {bound:g}"
         case Mixture(parameters=names, total=wanted, min_parts=fewest, max_parts=most):
             amounts = [_number(point[n]) for n in names]
             if abs(sum(amounts) - wanted) > TOLERANCE * max(abs(wanted), 1e-9):

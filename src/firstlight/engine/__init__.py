@@ -4,7 +4,6 @@ from ._recorder import Clock, Listener, create, recover
 from ._run import request, run
 from ._session import Session, open_session
 from ._slots import FairSlots
-from ._stages import standardise
 
 __all__ = [
     "Clock",
@@ -16,5 +15,4 @@ __all__ = [
     "recover",
     "request",
     "run",
-    "standardise",
 ]

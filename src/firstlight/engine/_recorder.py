@@ -16,8 +16,8 @@ class Recorder:
     """The only way a fact gets into a campaign: it must fold, and then is appended.
 
     The campaign in memory is ahead of the disk by the facts being written. That is safe because the journal
-    writes in order and stops at the first failure: no fact is durable before those it stands on, and a stage
-    goes on to its deed only once its own fact is durable.
+    writes in order and stops at the first failure: no fact is durable before those it stands on. A stage goes
+    on to its deed only once its own fact is durable, or, where it records none before, `on_disk`.
     """
 
     def __init__(
@@ -27,6 +27,8 @@ class Recorder:
         self.campaign, self.ledger = campaign, ledger
         self.listeners: list[Listener] = []
         self._beat: asyncio.Future[None] | None = None
+        self._on_disk = campaign.seq
+        self._awaiting: list[tuple[int, asyncio.Future[None]]] = []
 
     async def record(self, fact: Fact, by: str = "", mail: str = "") -> None:
         """Fold a fact and make it durable. Raises InconsistentError (nothing is written) or Conflict."""
@@ -39,8 +41,20 @@ class Recorder:
         self.ledger.add(entry)
         self.wake()
         await self.journal.append(self.lease, entry, mail)
+        self._on_disk = max(self._on_disk, entry.seq)
+        for waiting in [w for w in self._awaiting if w[0] <= self._on_disk]:
+            self._awaiting.remove(waiting)
+            if not waiting[1].done():
+                waiting[1].set_result(None)
         for listen in self.listeners:
             listen(entry, after)
+
+    async def on_disk(self) -> None:
+        """Wait until every fact folded so far is durable: what is done on their strength must not outlive them."""
+        if self._on_disk < self.campaign.seq:
+            durable = asyncio.get_running_loop().create_future()
+            self._awaiting.append((self.campaign.seq, durable))
+            await durable
 
     def next_change(self) -> asyncio.Future[None]:
         """Done once another fact has been folded."""

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from .. import core
 from ..core import Campaign, Failure, Measured, Outcome, Permit, Point, Ports, Trial, next_steps
 from ._recorder import Recorder, take_up
-from ._stages import Stages
+from ._stages import Stages, standardise
 
 ANY_NUMBER = 1_000_000
 """Slots of a caller, who asks for as many points as they like."""
@@ -82,6 +82,7 @@ class Session:
 
     async def add(self, point: Point, outcome: Measured | Failure, source: str) -> None:
         """What came of a trial that nobody asked for. It spends no budget."""
+        outcome = standardise(outcome, self.campaign.spec, self._stages.ports.units)
         async with self._one_at_a_time:
             await self.recorder.record(core.TrialAdded(trial="", point=point, outcome=outcome, source=source))
             await self._settle()

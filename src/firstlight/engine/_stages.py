@@ -77,15 +77,18 @@ class Stages:
             case core.Withdraw(trial=trial, reason=reason):
                 yield core.TrialWithdrawn(trial=trial, reason=reason)
             case core.Ingest(trial=trial):
+                await self.recorder.on_disk()
                 digest = await self.ports.catalog.ingest(self.campaign, self.recorder.ledger.row(trial))
                 yield core.TrialIngested(trial=trial, digest=digest)
             case core.Learn(trials=trials):
                 if self.ports.learner is None:
                     raise LookupError(f"campaign {self.campaign.spec.id} names a model, and there is no learner")
+                await self.recorder.on_disk()
                 results = self.recorder.ledger.view()
                 model = await self.ports.learner.learn(self.campaign.model, self.campaign.spec, results)
                 yield core.ModelUpdated(model=model, trials=trials)
             case core.Publish():
+                await self.recorder.on_disk()
                 dataset, digest, rows = await self.ports.catalog.publish(self.campaign)
                 yield core.DatasetPublished(dataset=dataset, digest=digest, rows=rows)
             case core.WatchClock(until=until):

@@ -82,7 +82,9 @@ class Writer:
                 return
             self._closed = True
             self._queue.put(_END)
-        await asyncio.get_running_loop().run_in_executor(None, self._thread.join)
+        # Not by an executor: at the end of the interpreter, when a journal may be closed last, none takes work.
+        while self._thread.is_alive():  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
 
     async def _submit(
         self, campaign: str, work: Callable[[Any], T], alone: bool, failed: Callable[[Exception], None]
