@@ -23,6 +23,7 @@ def test_missing_names_the_extra_to_install() -> None:
     absent: Domain = replace(DOMAIN, modules=("surely_not_installed",))
     assert "surely_not_installed" in absent.missing()
     assert "pip install 'firstlight[critical-materials]'" in absent.missing()
+    assert "the program surely-not-there" in replace(DOMAIN, programs=("surely-not-there",)).missing()
     assert replace(DOMAIN, modules=("json",)).missing() == ""
 
 

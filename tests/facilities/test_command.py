@@ -53,6 +53,8 @@ def test_arguments_name_parameters_and_the_directory(bench: Any, tmp_path: Path)
         (sh("echo nothing of note"), "invalid-output", "no outputs.json", "nothing of note"),
         (sh("echo '{' > outputs.json"), "invalid-output", "outputs.json is not JSON", ""),
         (sh("echo '{\"y\": NaN}'"), "invalid-output", "'y'", ""),
+        (sh('echo \'{"failure": {"cause": "did-not-converge", "message": "no"}}\''), "did-not-converge", "no", ""),
+        (sh('echo \'{"failure": {"cause": "bad luck"}}\''), "invalid-output", "with one of did-not-converge", ""),
         ({"argv": ["no-such-program-here"]}, "invalid-input", "cannot start 'no-such-program-here'", ""),
         ({"argv": ["echo", "{temprature}"]}, "invalid-input", "did you mean {temperature}?", ""),
         ({"argv": []}, "invalid-input", "argv", ""),

@@ -46,7 +46,7 @@ def _domain(name: str) -> core.CampaignSpec:
     domain: parts.domains.Domain = parts.plugins.load("domains", name)
     if missing := domain.missing():
         raise Problem(Exit.BAD_INPUT, missing)
-    return domain.spec()
+    return domain.campaign()
 
 
 def _nothing(source: str) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 
 from ._problem import Value
 
-RESERVED = ("trial", "as_run", "cost", "directory")
+RESERVED = ("trial", "as_run", "cost", "failure", "directory")
 """Names with a meaning of their own in results, in datasets and in commands."""
 
 LARGEST = 2**53

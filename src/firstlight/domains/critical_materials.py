@@ -9,7 +9,6 @@ The leachate is synthetic. docs/domains/critical-materials.md says which choices
 
 from collections.abc import Mapping
 from functools import cache
-from importlib import import_module
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -30,6 +29,9 @@ from firstlight.core import (
 )
 
 from ._domain import Domain
+from ._later import later
+
+phreeqc = later("phreeqc", "critical-materials")
 
 RARE_EARTHS = {"La": 0.15, "Ce": 0.35, "Nd": 0.20, "Sm": 0.05, "Gd": 0.05, "Dy": 0.04}
 IMPURITIES = {"Al": 6.0, "Fe": 2.0, "Ca": 8.0, "Mg": 10.0, "Mn": 1.0}
@@ -207,10 +209,6 @@ _turn = Lock()
 @cache
 def _engine() -> Any:
     """PHREEQC with its database, loaded once a process (about 30 ms)."""
-    try:
-        phreeqc = import_module("phreeqc")
-    except ModuleNotFoundError:
-        raise Failed("invalid-input", DOMAIN.missing()) from None
     engine = phreeqc.Phreeqc()
     if engine.LoadBuiltInDatabase("llnl.dat") or engine.RunString(_SETUP):
         raise RuntimeError(f"PHREEQC refused its database: {engine.GetErrorString().strip()}")
@@ -254,6 +252,5 @@ DOMAIN = Domain(
     area="Critical materials",
     summary="Two-stage precipitation on PHREEQC: recovery, purity and reagent against two pH, bicarbonate, temperature",
     spec=spec,
-    requires="critical-materials",
     modules=("phreeqc",),
 )

@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 from msgspec.structs import replace
 
-from ...core import Failed, Failure, Measured, Observation, Outcome, Point, Scalar
+from ...core import Cause, Failed, Failure, Measured, Observation, Outcome, Point, Scalar
 
-RESERVED = ("as_run", "cost")
+RESERVED = ("as_run", "cost", "failure")
 """Keys of a mapping that are not observables."""
 
 
@@ -17,7 +17,8 @@ def interpret(value: object) -> Outcome:
 
     A number (its observable is named "": whoever knows the goal fills it in), `[value, sigma]`, an `Observation`,
     a `Measured`, or a mapping of observables to any of these or to {"value", "sigma", "unit"}. A mapping may hold
-    "as_run" (parameter values that came out otherwise) and "cost" (in the unit of the budget) besides.
+    "as_run" (parameter values that came out otherwise) and "cost" (in the unit of the budget) besides; with
+    "failure": {"cause", "message"} it tells of a failure, as a command can that cannot raise `Failed`.
     A `Failed` or `Failure` is the failure it tells of; anything else one with the cause "invalid-output".
     """
     try:
@@ -45,6 +46,8 @@ def _outcome(value: object) -> Outcome:
             for name in value:
                 if not isinstance(name, str) or not name:
                     raise _Unfit(f"observables are named by text, not by {name!r}")
+            if "failure" in value:
+                return _failure(value)
             return Measured(
                 observations=tuple(_observation(n, v) for n, v in value.items() if n not in RESERVED),
                 as_run=_as_run(value.get("as_run", {})),
@@ -52,6 +55,16 @@ def _outcome(value: object) -> Outcome:
             )
         case _:
             return Measured(observations=(_observation("", value),))
+
+
+def _failure(value: Mapping[str, object]) -> Failure:
+    told = value["failure"]
+    if not isinstance(told, Mapping) or set(told) - {"cause", "message"} or told.get("cause") not in get_args(Cause):
+        raise _Unfit(f"failure must be {{cause, message}} with one of {', '.join(get_args(Cause))}, not {_shown(told)}")
+    return Failure(
+        cause=told["cause"], message=str(told.get("message", "")),
+        as_run=_as_run(value.get("as_run", {})), cost=_cost(value.get("cost", 0.0)),
+    )  # fmt: skip
 
 
 def _observation(name: str, value: object) -> Observation:
