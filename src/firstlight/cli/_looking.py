@@ -3,7 +3,7 @@
 import inspect
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Group
@@ -114,14 +114,23 @@ async def log(here: Here, id: Id, after: After = 0) -> None:
 def domains(here: Here) -> None:
     """List the domains that are installed: campaigns on real simulators, ready to run."""
     table, documents = _columns("name", "area", "what it is", "missing"), []
-    for name in parts.plugins.names("domains"):
-        domain: parts.domains.Domain = parts.plugins.load("domains", name)
-        missing = domain.missing()
-        documents.append(
-            {"name": name, "title": domain.title, "area": domain.area, "about": domain.summary, "missing": missing}
-        )
-        table.add_row(name, domain.area, domain.summary, missing)
+    found = [_domain(name) for name in parts.plugins.names("domains")]
+    for document in sorted(found, key=lambda d: (not d["area"], d["area"], d["name"])):
+        documents.append(document)
+        table.add_row(document["name"], document["area"], document["about"], document["missing"])
     here.tell({"domains": documents}, table)
+
+
+def _domain(name: str) -> dict[str, Any]:
+    """What is said of one domain. One that cannot be loaded says why, and does not hide the others."""
+    try:
+        domain: parts.domains.Domain = parts.plugins.load("domains", name)
+    except parts.plugins.BrokenPart as broken:
+        return {"name": name, "title": name, "area": "", "about": str(broken), "missing": "it cannot be loaded"}
+    return {
+        "name": name, "title": domain.title, "area": domain.area, "about": domain.summary, "missing": domain.missing(),
+        "best": domain.best,
+    }  # fmt: skip
 
 
 def strategies(here: Here) -> None:

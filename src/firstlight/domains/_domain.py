@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from importlib.util import find_spec
+from pathlib import Path
 from shutil import which
 
 from firstlight.core import CampaignSpec, Value
@@ -25,9 +26,9 @@ class Domain(Value, frozen=True):
     """A campaign of one priority area.
 
     `spec` makes its specification with defaults for trials, parallel and seed, to be changed with
-    `msgspec.structs.replace`. `modules` are what its simulator imports and `programs` what it runs; the extra of this
-    package that has the domain's name installs the modules. A domain that stands `apart` has a simulator that does
-    not go together with ours: where it is not importable here, it is run in an environment of its own.
+    `msgspec.structs.replace`. `modules` are what its simulator imports and `programs` what it runs; `extra` of this
+    package (by default that of the domain's name) installs the modules. A domain that stands `apart` has a simulator
+    that does not go together with ours: where it is not importable here, it is run in an environment of its own.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Domain(Value, frozen=True):
     area: str
     summary: str
     spec: Callable[[], CampaignSpec]
+    extra: str = ""
     modules: tuple[str, ...] = ()
     programs: tuple[str, ...] = ()
     apart: bool = False
@@ -42,14 +44,17 @@ class Domain(Value, frozen=True):
 
     def missing(self) -> str:
         """What must be done before it can run, "" if nothing. Imports nothing."""
-        absent = [] if self.apart and interpreter(self.name) else self._absent()
+        absent = [] if self._interpreter() else self._absent()
         absent += [f"the program {name}" for name in self.programs if which(name) is None]
-        return f"{self.title} needs {', '.join(absent)}: {how_to_install(self.name)}" if absent else ""
+        return f"{self.title} needs {', '.join(absent)}: {how_to_install(self.extra or self.name)}" if absent else ""
 
     def campaign(self) -> CampaignSpec:
         """Its specification as it runs on this machine: here, or in the simulator's own environment."""
-        python = interpreter(self.name) if self.apart and self._absent() else None
+        python = self._interpreter() if self._absent() else None
         return self.spec() if python is None else by_command(self.spec(), python)
+
+    def _interpreter(self) -> Path | None:
+        return interpreter(self.extra or self.name) if self.apart else None
 
     def _absent(self) -> list[str]:
         return [name for name in self.modules if find_spec(name) is None]
