@@ -1,6 +1,6 @@
 """What a domain is: a campaign ready to run, what it needs installed, and what its best is known to be."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from shutil import which
@@ -29,6 +29,8 @@ class Domain(Value, frozen=True):
     `msgspec.structs.replace`. `modules` are what its simulator imports and `programs` what it runs; `extra` of this
     package (by default that of the domain's name) installs the modules. A domain that stands `apart` has a simulator
     that does not go together with ours: where it is not importable here, it is run in an environment of its own.
+    `values` computes the first objective at every row of the pool, nan where a trial fails or breaks a bound: what
+    is needed to know random search, and the optimum, exactly.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Domain(Value, frozen=True):
     programs: tuple[str, ...] = ()
     apart: bool = False
     best: Reference | None = None
+    values: Callable[[], Sequence[float]] | None = None
 
     def missing(self) -> str:
         """What must be done before it can run, "" if nothing. Imports nothing."""
