@@ -1,49 +1,86 @@
-"""Listing domains is light, and says what is missing."""
+"""Listing domains is light, says what is missing, and every one of them is a sound campaign."""
 
+import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
+import pytest
 from msgspec.structs import replace
 
-from firstlight import core
-from firstlight.domains import Domain, domains
+from firstlight import app, core, plugins
+from firstlight.domains import Domain
 from firstlight.domains.critical_materials import DOMAIN
+
+DOCS = Path(__file__).parents[2] / "docs" / "domains"
+NAMES = plugins.names("domains")
+
+
+@pytest.fixture(params=NAMES)
+def domain(request: pytest.FixtureRequest) -> Domain:
+    found = plugins.load("domains", request.param)
+    assert isinstance(found, Domain)
+    return found
 
 
 def test_listing_loads_no_simulator() -> None:
     code = (
-        "import sys; from firstlight.domains import domains; print(*(d.spec().id for d in domains()));"
-        "assert not {'phreeqc', 'numpy'} & set(sys.modules)"
+        "import json, sys; from firstlight import plugins\n"
+        "found = [plugins.load('domains', name) for name in plugins.names('domains')]\n"
+        "print(json.dumps([[d.spec().id for d in found], [m for d in found for m in d.modules if m in sys.modules]]))\n"
+        "assert 'numpy' not in sys.modules"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["critical-materials"]
+    assert json.loads(done.stdout) == [list(NAMES), []]
 
 
 def test_missing_names_the_extra_to_install() -> None:
     absent: Domain = replace(DOMAIN, modules=("surely_not_installed",))
     assert "surely_not_installed" in absent.missing()
     assert "pip install 'firstlight[critical-materials]'" in absent.missing()
+    assert "firstlight[other]" in replace(absent, extra="other").missing()
     assert "the program surely-not-there" in replace(DOMAIN, programs=("surely-not-there",)).missing()
     assert replace(DOMAIN, modules=("json",)).missing() == ""
 
 
-def test_specs_are_sound() -> None:
-    for domain in domains():
-        spec = domain.spec()
-        assert spec.id == domain.name
-        entry = core.Entry(seq=1, at=0.0, by="test", fact=core.CampaignOpened(spec=spec))
-        assert core.decode(core.encode(entry)).fact == entry.fact
+def test_the_specification_is_sound(domain: Domain) -> None:
+    spec = app.check_spec(domain.spec())
+    assert spec.id == domain.name
+    entry = core.Entry(seq=1, at=0.0, by="test", fact=core.CampaignOpened(spec=spec))
+    assert core.decode(core.encode(entry)).fact == entry.fact
+    if len(spec.goal.objectives) > 1:
         assert all(o.threshold is not None for o in spec.goal.objectives)
+    if domain.values is not None:
+        assert spec.pool is not None
+    for step in spec.procedure.steps:
+        assert step.operation.startswith("firstlight.domains.")
 
 
-def test_a_worker_without_the_simulator_says_what_to_install() -> None:
+def test_it_has_a_page_that_names_everything_it_varies_and_wants(domain: Domain) -> None:
+    page = (DOCS / f"{domain.extra or domain.name}.md").read_text()
+    assert f"firstlight run {domain.name}" in page
+    wanted = [o.observable for o in domain.spec().goal.objectives]
+    assert [name for name in wanted if f"`{name}`" not in page] == []
+    for image in re.findall(r"\]\((\.\./images/[^)]+)\)", page):
+        assert (DOCS / image).exists(), image
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if plugins.load("domains", n).modules])
+def test_a_worker_without_the_simulator_says_what_to_install(name: str) -> None:
     code = (
-        "import sys; sys.modules['phreeqc'] = None\n"
-        "from firstlight.domains.critical_materials import evaluate\n"
-        "from firstlight.core import Failed\n"
-        "try: evaluate({'pH1': 6, 'pH2': 7, 'bicarbonate': 1, 'temperature': 25})\n"
-        "except Failed as failed: print(failed)\n"
+        "import sys; from firstlight import plugins, core\n"
+        f"domain = plugins.load('domains', {name!r})\n"
+        "for module in domain.modules: sys.modules[module] = None\n"
+        "spec = domain.spec()\n"
+        "from firstlight.strategies.designs import Random\n"
+        "point = Random().propose(spec, core.Results(), 1, 1)[0].point\n"
+        "from firstlight.facilities.compute._call import load, call\n"
+        "step = spec.procedure.steps[0]\n"
+        "action = core.Action(id='a', trial='t', facility='', name='', operation='', point=point, "
+        "settings=step.settings)\n"
+        "print(call(load(step.operation, ''), action).message)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.startswith("invalid-input: ")
-    assert "pip install 'firstlight[critical-materials]'" in done.stdout
+    domain = plugins.load("domains", name)
+    assert f"pip install 'firstlight[{domain.extra or domain.name}]'" in done.stdout

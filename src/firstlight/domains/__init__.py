@@ -1,16 +1,9 @@
-"""The priority areas: ready campaigns on real simulators.
+"""The priority areas: ready campaigns on real simulators, one file each, named by entry points.
 
-Listing them loads no simulator; only trying a point does.
+Loading one loads no simulator; only trying a point does.
 """
 
-from collections.abc import Iterator
+from ._domain import Domain, Reference
+from ._later import later
 
-from . import critical_materials
-from ._domain import Domain
-
-__all__ = ["Domain", "domains"]
-
-
-def domains() -> Iterator[Domain]:
-    """Every domain this package ships."""
-    yield critical_materials.DOMAIN
+__all__ = ["Domain", "Reference", "later"]
