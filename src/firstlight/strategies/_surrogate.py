@@ -15,6 +15,7 @@ from ._acquisition import log_ei, log_kept, log_smooth_improvement, loss_of, nor
 from ._common import Memo, digest
 from ._encoding import Array, Encoding, Indices
 from ._gp import GP, Belief, Hyper, fit
+from ._hypervolume import boxes, log_ehvi, thinned
 
 LEARNED: frozenset[core.Cause] = frozenset(
     {"did-not-converge", "invalid-input", "invalid-output", "timed-out", "out-of-memory", "crashed"}
@@ -31,13 +32,17 @@ HUGE = 1e100
 
 @dataclass(frozen=True)
 class Weighing:
-    """What counts in one choice: weights of the objectives (m,), their least loss and its span, the best so far."""
+    """What counts in one choice: weights of the objectives (m,), their least loss and its span, the best so far.
+
+    With `boxes`, several objectives are not weighed: what counts is the hypervolume that is not dominated yet.
+    """
 
     surrogate: Surrogate
     weights: Array
     least: Array
     span: Array
     best: float
+    boxes: tuple[Array, Array] | None = None
 
     def score(self, features: Array) -> Array:
         """The logarithm of what each point promises, (n,). Without a good trial: of the chance to be good."""
@@ -51,6 +56,13 @@ class Weighing:
         if not len(s.known):
             return kept
         beliefs = [s.gps[o.observable].predict(features) for o in s.goal.objectives]
+        if self.boxes is not None:
+            signs = [-1.0 if o.direction == "maximize" else 1.0 for o in s.goal.objectives]
+            scaled = [
+                Belief((sign * b.mean - low) / width, b.deviation / width)
+                for sign, b, low, width in zip(signs, beliefs, self.least, self.span, strict=True)
+            ]
+            return log_ehvi(scaled, *self.boxes) + kept
         first = s.goal.objectives[0]
         if len(beliefs) == 1 and first.direction != "match":
             sign = -1.0 if first.direction == "maximize" else 1.0
@@ -79,6 +91,8 @@ class Weighing:
             )
             gain = float(np.exp(self.score(features) - kept)[0]) * float(self.span[0] if o.direction == "match" else 1)
             parts.append(f"expected improvement {gain:.3g} {o.unit + ' ' if o.unit else ''}{o.observable}")
+        elif self.boxes is not None:
+            parts.append(f"expected hypervolume improvement of {', '.join(o.observable for o in goal.objectives)}")
         else:
             names = (f"{w:.2f} {o.observable}" for w, o in zip(self.weights, goal.objectives, strict=True))
             parts.append(f"expected improvement of the trade-off {', '.join(names)}")
@@ -117,7 +131,10 @@ class Surrogate:
         return np.column_stack(columns)
 
     def weighed(self, rng: np.random.Generator) -> Weighing:
-        """What counts in the next choice: weights drawn uniformly over the simplex where objectives are several."""
+        """What counts in the next choice: of several objectives the hypervolume up to their thresholds.
+
+        Where one of them is to be matched, which has no Gaussian loss, weights drawn uniformly over the simplex.
+        """
         m = len(self.goal.objectives)
         weights = rng.dirichlet(np.ones(m)) if m > 1 else np.ones(1)
         if not len(self.known):
@@ -132,6 +149,11 @@ class Surrogate:
             weights = np.ones(1)
         span = np.where(most > least, most - least, 1.0)
         first = self.goal.objectives[0]
+        if m > 1 and all(o.direction != "match" for o in self.goal.objectives):
+            ends = [1.1 if o.threshold is None else (core.loss(o, o.threshold) - a) / b
+                    for o, a, b in zip(self.goal.objectives, least, span, strict=True)]  # fmt: skip
+            room = boxes(thinned((self.known - least) / span), np.array(ends))
+            return Weighing(self, weights, least, span, 0.0, room)
         if m == 1 and first.direction != "match":
             return Weighing(self, weights, least, span, float(self.known.min()))
         found = Weighing(self, weights, least, span, 0.0)

@@ -35,8 +35,10 @@ class Bayes:
     One Gaussian process an objective and an outcome constraint, with inferred and known noise. It learns
     from the points as run; points pending count as if they had turned out as expected (so that a batch
     spreads). Failed trials count as bad as the worst, and lower the chance of success around them.
-    Several objectives are weighed anew for every point (ParEGO, Knowles 2006). `initial` is the number
-    of space-filling points: 5 on a pool, else twice the number of parameters and two, at most 20.
+    Of several objectives it expects the improvement of the hypervolume up to their thresholds (Yang et al.
+    2019), or, where one is to be matched, of a trade-off drawn anew for every point (ParEGO, Knowles 2006).
+    `initial` is the number of space-filling points: 5 on a pool, else twice the number of parameters and two,
+    at most 20.
     """
 
     def __init__(self, *, initial: int | None = None, **options: object) -> None:
