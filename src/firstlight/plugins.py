@@ -44,7 +44,7 @@ def load(group: Group, name: str) -> Any:
         raise UnknownPart(f"there is no {name!r} among the {group} ({', '.join(names(group)) or 'none'}){hint}")
     try:
         return points[name].load()
-    except ImportError as error:
+    except (ImportError, AttributeError, SyntaxError) as error:
         raise BrokenPart(f"{group} {name!r} ({points[name].value}) cannot be loaded: {error}") from error
 
 

@@ -1,6 +1,7 @@
 """Listing domains is light, says what is missing, and every one of them is a sound campaign."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -84,3 +85,18 @@ def test_a_worker_without_the_simulator_says_what_to_install(name: str) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     domain = plugins.load("domains", name)
     assert f"pip install 'firstlight[{domain.extra or domain.name}]'" in done.stdout
+
+
+def test_a_domain_that_cannot_be_loaded_says_why_and_hides_no_other(tmp_path: Path) -> None:
+    metadata = tmp_path / "broken-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text("[firstlight.domains]\nabsent = nowhere:DOMAIN\nhalf = json:DOMAIN\n")
+    done = subprocess.run(
+        [sys.executable, "-c", "from firstlight.cli import main; main()", "domains", "--json"],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    found = {d["name"]: d for d in json.loads(done.stdout)["domains"]}
+    assert "No module named 'nowhere'" in found["absent"]["about"]
+    assert "has no attribute 'DOMAIN'" in found["half"]["about"]
+    assert found["critical-materials"]["area"] == "Critical materials"
