@@ -99,3 +99,16 @@ def test_a_constraint_that_cannot_be_read_says_so() -> None:
     for terms, complaint in (({"nobody": 1.0}, "not a parameter"), ({"base": 1.0}, "not a number")):
         with pytest.raises(ValueError, match=complaint):
             infeasible(replace(BY_NAME["exclude"], constraints=(core.Linear(terms=terms, relation="<=", bound=1.0),)))
+
+
+def test_a_space_of_which_every_parameter_is_tied_is_listed_whole() -> None:
+    sites = tuple(core.Integer(name=name, low=0, high=4) for name in ("Fe", "Mn", "Co", "Ni"))
+    goal = core.Goal(objectives=(core.Objective(observable="y", direction="maximize"),))
+    spec = core.CampaignSpec(
+        id="c", parameters=sites, goal=goal, procedure=core.ProcedureSpec(steps=()),
+        constraints=(core.Mixture(parameters=("Fe", "Mn", "Co", "Ni"), total=4.0),),
+    )  # fmt: skip
+    rows = Space(spec).rows
+    assert rows is not None
+    assert rows.shape == (35, 4)
+    assert (rows.sum(1) == 4).all()

@@ -53,7 +53,8 @@ class Space:
             return None
         if not tied:
             return np.empty((0, len(self.encoding.names)))
-        spread = np.array(list(itertools.product(*loose))).reshape(-1, len(loose))
+        combined = list(itertools.product(*loose))  # One of nothing where all parameters are tied.
+        spread = np.array(combined).reshape(len(combined), len(loose))
         base = np.array(tied)
         # A continuous parameter without width is neither tied nor loose where a sum has it.
         base[:, self.choices.block] = self.encoding.low[self.choices.block]
