@@ -168,7 +168,7 @@ async def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", metavar="NAME")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--patience", type=float, default=300.0)
+    parser.add_argument("--patience", type=float, default=120.0)
     parser.add_argument("--keep", type=Path)
     parser.add_argument("--images", type=Path)
     parser.add_argument("--json", action="store_true")
