@@ -78,8 +78,10 @@ def wall(subject: reports.Subject) -> float:
     return sum(run.ended - run.started for run in subject.runs)
 
 
-def judge(domain: Domain, mine: Sequence[reports.Subject], random: Sequence[reports.Subject]) -> dict[str, Any]:
-    """One line of the table."""
+def judge(
+    domain: Domain, mine: Sequence[reports.Subject], random: Sequence[reports.Subject], known: Sequence[float]
+) -> dict[str, Any]:
+    """One line of the table; `known` are the values of the whole pool, where there is one and they are."""
     goal = mine[0].spec.goal
     losses = [reports.trial_losses(goal, s.own) for s in mine]
     others = [reports.trial_losses(goal, s.own) for s in random]
@@ -101,8 +103,8 @@ def judge(domain: Domain, mine: Sequence[reports.Subject], random: Sequence[repo
         sign = 1.0 if first.direction == "maximize" else -1.0
         line |= {"what": first.observable, "unit": first.unit}
         line |= {"best": [sign * float(c[-1]) for c in curves], "random": [sign * float(c[-1]) for c in theirs]}
-    if domain.values is not None:
-        pool = np.array([math.nan if math.isnan(v) else core.loss(first, v) for v in domain.values()])
+    if known:
+        pool = np.array([math.nan if math.isnan(v) else core.loss(first, v) for v in known])
         exact = [f for c in curves if (f := reports.pool_acceleration(pool, c))]
         line["factor"] = [statistics.median(getattr(f, q).value for f in exact) for q in ("median", "low", "high")]
         line |= {"at_least": [False] * 3, "random_trials": "exact"} if exact else {"factor": None}
@@ -151,17 +153,18 @@ async def compare(app: App, domain: Domain, given: argparse.Namespace, progress:
     spec = domain.campaign()
     seeds = range(1, given.seeds + 1)
     mine = [await campaign(app, with_seed(spec, seed), progress) for seed in seeds]
-    random = []
-    if domain.values is None or given.images:
+    known, random = [] if domain.values is None else list(domain.values()), []
+    if not known:
         for seed in seeds:
             random.append(await campaign(app, at_random(spec, seed, mine[0], given.patience), progress))
     if given.images:
         written = await asyncio.to_thread(
-            reports.write_report, mine[0], [s.results for s in random], app.settings.data_dir / "reports" / spec.id
-        )
+            reports.write_report, replace(mine[0], pool_values=known), [s.results for s in random],
+            app.settings.data_dir / "reports" / spec.id,
+        )  # fmt: skip
         given.images.mkdir(parents=True, exist_ok=True)
         shutil.copy(written.png, given.images / f"{domain.name}.png")
-    return judge(domain, mine, random)
+    return judge(domain, mine, random, known)
 
 
 async def main() -> int:
