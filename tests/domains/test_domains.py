@@ -72,7 +72,10 @@ def test_a_worker_without_the_simulator_says_what_to_install(name: str) -> None:
     code = (
         "import sys; from firstlight import plugins, core\n"
         f"domain = plugins.load('domains', {name!r})\n"
-        "for module in domain.modules: sys.modules[module] = None\n"
+        "from importlib.machinery import PathFinder\n"
+        "real = PathFinder.find_spec\n"
+        "hidden = lambda name: name.partition('.')[0] in domain.modules\n"
+        "PathFinder.find_spec = lambda name, *more: None if hidden(name) else real(name, *more)\n"
         "spec = domain.spec()\n"
         "from firstlight.strategies.designs import Random\n"
         "point = Random().propose(spec, core.Results(), 1, 1)[0].point\n"
