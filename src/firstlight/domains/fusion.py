@@ -280,5 +280,5 @@ DOMAIN = Domain(
     summary="ConStellaration's geometrical problem on VMEC++: elongation against 24 shape coefficients, three bounds",
     spec=spec,
     modules=("vmecpp",),
-    best=Reference(1.27, "the paper's best baseline (ALM-NGOpt), as others quote it; at the benchmark's high fidelity"),
+    best=Reference(1.27, "arXiv:2506.19583v1, table 3: ALM-NGOpt; on the benchmark's grid, which reads up to 4 % more"),
 )
