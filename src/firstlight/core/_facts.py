@@ -4,7 +4,7 @@ The journal keeps these words for ever: a field may be added with a default, non
 that old records cannot follow raises `SCHEMA` and adds an upcast in `_codec`.
 """
 
-from ._nouns import Action, Failure, Measured, Observation
+from ._nouns import Action, Asked, Decision, Failure, Measured, Observation
 from ._problem import CampaignSpec, Point, Value
 
 SCHEMA = 1
@@ -42,6 +42,8 @@ class TrialProposed(Event, frozen=True):
     source: str = ""
     predicted: tuple[Observation, ...] = ()
     reason: str = ""
+    decision: Decision | None = None
+    asked: Asked | None = None
 
 
 class TrialWithdrawn(Event, frozen=True):

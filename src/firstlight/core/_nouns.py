@@ -138,9 +138,64 @@ Outcome = Measured | Failure
 """What a facility says came of an action."""
 
 
+class Alternative(Value, frozen=True):
+    """A point that was not chosen, with what it promised (`score`, as in the Decision) and what was expected there."""
+
+    point: Point
+    score: float | None = None
+    predicted: tuple[Observation, ...] = ()
+
+
+class Influence(Value, frozen=True):
+    """An earlier campaign that informed a decision, its share in the prediction (0 to 1), and of how many trials."""
+
+    campaign: str
+    share: float
+    trials: int = 0
+
+
+class Outlook(Value, frozen=True):
+    """The chance that more than `gain` (in the objective's unit) is still to be gained, as the strategy sees it."""
+
+    gain: float
+    chance: float
+
+
+class Decision(Value, frozen=True):
+    """How a point was chosen: what a person needs to follow it.
+
+    `criterion` says in words what `score` measures (greater is better). `learned` is what the surrogate had made of
+    the trials, a table of numbers for each observable (length-scales by parameter, noise ...). `model` is the version
+    of the model that was asked, "" where none was.
+    """
+
+    criterion: str
+    score: float | None = None
+    trials: int = 0
+    runners_up: tuple[Alternative, ...] = ()
+    informed_by: tuple[Influence, ...] = ()
+    learned: dict[str, dict[str, float]] = {}
+    model: str = ""
+    outlook: Outlook | None = None
+
+
 class Proposal(Value, frozen=True):
     """A point that a strategy chose, what it expects there, and why it chose it."""
 
     point: Point
     predicted: tuple[Observation, ...] = ()
     reason: str = ""
+    decision: Decision | None = None
+
+
+class Asked(Value, frozen=True):
+    """What a strategy was asked when it chose a point, so that anybody can ask it again.
+
+    `known` is the sequence number of the last entry that it knew, `count` the points asked for, `place` this one's
+    place among those it gave (from 0).
+    """
+
+    known: int
+    count: int
+    seed: int
+    place: int

@@ -160,6 +160,16 @@ class NoImprovement(Value, frozen=True):
     price: float | None = None
 
 
+class Regret(Value, frozen=True):
+    """Stop once the chance that more than `gain` (in the objective's unit) is still to be gained is at most `chance`.
+
+    The strategy works the chance out (Wilson 2024, Stopping Bayesian optimization with probabilistic regret bounds).
+    """
+
+    gain: float
+    chance: float = 0.05
+
+
 class Goal(Value, frozen=True):
     """Objectives, bounds on outcomes, a budget, and when to stop before it is spent."""
 
@@ -167,6 +177,7 @@ class Goal(Value, frozen=True):
     outcome_constraints: tuple[OutcomeConstraint, ...] = ()
     budget: Budget = Budget()
     no_improvement: NoImprovement | None = None
+    regret: Regret | None = None
 
 
 # ------------------------------------------------------------------ how a point is tried
@@ -212,11 +223,30 @@ class StrategySpec(Value, frozen=True):
     options: dict[str, object] = {}
 
 
+class Source(Value, frozen=True):
+    """One way to learn of a point (a simulation, a model, the instrument), and what a trial by it costs."""
+
+    value: Scalar
+    cost: float
+
+
+class Fidelity(Value, frozen=True):
+    """Which parameter chooses the source of a trial, and what each source costs, in the budget's cost unit.
+
+    Only trials by the source `target` count towards the goal; those by the others inform.
+    """
+
+    parameter: str
+    target: Scalar
+    sources: tuple[Source, ...]
+
+
 class CampaignSpec(Value, frozen=True):
     """What was asked. Everything else in a campaign is what happened.
 
     At most `parallel` trials run at once. Points are designed `batch` at a time, and up to `ahead`
     trials are designed before a slot is free for them (None: a quarter of the slots, none for one slot).
+    `shared` are the parameters that all points of a batch have in common (the temperature of a plate).
     """
 
     id: str
@@ -231,6 +261,8 @@ class CampaignSpec(Value, frozen=True):
     strategy: StrategySpec = StrategySpec()
     parallel: int = 1
     batch: int = 1
+    shared: tuple[str, ...] = ()
+    fidelity: Fidelity | None = None
     ahead: int | None = None
     seed: int = 0
     model: str = ""

@@ -8,8 +8,8 @@ from msgspec.structs import replace
 from . import _facts as f
 from ._facts import Entry
 from ._goal import Seen, dominates, latest, losses
-from ._nouns import Action, Asset, Cause, Failure, Measured, Observation
-from ._problem import Goal, Point, Value
+from ._nouns import Action, Asset, Cause, Decision, Failure, Measured, Observation
+from ._problem import CampaignSpec, Goal, Point, Value
 
 
 class Span(Value, frozen=True):
@@ -35,6 +35,7 @@ class Row(Value, frozen=True):
     source: str = ""
     predicted: tuple[Observation, ...] = ()
     reason: str = ""
+    decision: Decision | None = None
     proposed: float = 0.0
     ended: float = 0.0
     spans: tuple[Span, ...] = ()
@@ -74,11 +75,23 @@ class Prefix(Sequence[Row]):
         return (self._rows[i] for i in range(self._length))
 
 
+class Earlier(Value, frozen=True):
+    """An earlier campaign: what it was asked, and the trials of it that may inform this one."""
+
+    campaign: str
+    spec: CampaignSpec
+    rows: Sequence[Row] = ()
+
+
 class Results(Value, frozen=True):
-    """A frozen view for strategies and reports: `rows` in the order they ended, `pending` in that proposed."""
+    """A frozen view for strategies and reports: `rows` in the order they ended, `pending` in that proposed.
+
+    `earlier` are the campaigns that a strategy may learn from besides.
+    """
 
     rows: Sequence[Row] = ()
     pending: Mapping[str, Row] = {}
+    earlier: tuple[Earlier, ...] = ()
 
     def best(self, goal: Goal) -> list[Row]:
         """The Pareto front among the good trials: one row where there is one objective, none where none is good."""
@@ -121,8 +134,9 @@ class Ledger:
         match entry.fact:
             case f.TrialProposed(trial=id, point=point, actions=actions, source=source, predicted=expected, reason=why):
                 self._pending[id] = Row(
-                    trial=id, point=point, source=source, predicted=expected, reason=why, proposed=entry.at
-                )
+                    trial=id, point=point, source=source, predicted=expected, reason=why,
+                    decision=entry.fact.decision, proposed=entry.at,
+                )  # fmt: skip
                 self._actions[id] = {a.id: a for a in actions}
             case f.TrialAdded(trial=id, point=point, outcome=outcome, source=source):
                 row = Row(trial=id, point=point, source=source, proposed=entry.at, ended=entry.at)

@@ -107,7 +107,7 @@ class Stages:
         seed = spec.seed * 1_000_003 + campaign.numbered
         loop = asyncio.get_running_loop()
         proposals = await loop.run_in_executor(self.thinking, self.ports.strategy.propose, spec, results, count, seed)
-        for proposal in proposals[: max(0, self.campaign.designable)]:
+        for place, proposal in enumerate(proposals[: max(0, self.campaign.designable)]):
             if self.campaign.ending:
                 return
             if wrong := core.violations(spec, proposal.point):
@@ -120,6 +120,8 @@ class Stages:
                 source=spec.strategy.name,
                 predicted=proposal.predicted,
                 reason=proposal.reason,
+                decision=proposal.decision,
+                asked=core.Asked(known=campaign.seq, count=count, seed=seed, place=place),
             )
 
     async def _reattach(self, permit: core.Permit) -> Fact:
