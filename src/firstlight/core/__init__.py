@@ -34,7 +34,7 @@ from ._facts import (
     TrialProposed,
     TrialWithdrawn,
 )
-from ._goal import Seen, advance, dominates, feasible, latest, loss, losses, met
+from ._goal import Seen, advance, dominates, feasible, latest, loss, losses, met, pooled
 from ._next import (
     Abandon,
     Cancel,
@@ -260,6 +260,7 @@ __all__ = [
     "next_steps",
     "next_trial",
     "open_campaign",
+    "pooled",
     "problems",
     "reduce",
     "replay",

@@ -1,12 +1,13 @@
 """How good is what was seen: losses, feasibility, dominance. Pure functions of a goal and observations."""
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 
 from ._nouns import Observation
 from ._problem import Goal, Objective
 
 Seen = Mapping[str, Observation]
-"""The latest observation of every observable of one trial."""
+"""One observation of every observable of one trial: the mean where there were several readings."""
 
 
 def loss(objective: Objective, value: float) -> float:
@@ -65,3 +66,30 @@ def advance(front: tuple[tuple[float, ...], ...], new: tuple[float, ...]) -> tup
 def latest(observations: Iterable[Observation]) -> dict[str, Observation]:
     """The last observation of each observable."""
     return {o.observable: o for o in observations}
+
+
+def pooled(observations: Iterable[Observation]) -> dict[str, Observation]:
+    """One observation of each observable: several readings of it are replicates, and count with their mean.
+
+    Readings with a sigma each are weighed by it. The mean's sigma is the greater of what these sigmas give and of
+    what the scatter gives (the standard error).
+    """
+    readings: dict[str, list[Observation]] = {}
+    for o in observations:
+        readings.setdefault(o.observable, []).append(o)
+    return {name: _mean(several) if len(several) > 1 else several[0] for name, several in readings.items()}
+
+
+def _mean(readings: Sequence[Observation]) -> Observation:
+    told = all(o.sigma > 0 for o in readings)
+    weights = [(min(o.sigma for o in readings) / o.sigma) ** 2 if told else 1.0 for o in readings]
+    total = math.fsum(weights)
+    mean = math.fsum(w / total * o.value for w, o in zip(weights, readings, strict=True))
+    known = min(o.sigma for o in readings) / math.sqrt(total) if told else 0.0
+    widest = max(abs(o.value / 2 - mean / 2) for o in readings) * 2
+    parts = (
+        math.fsum(w * ((o.value - mean) / widest) ** 2 for w, o in zip(weights, readings, strict=True)) if widest else 0
+    )
+    scatter = widest * math.sqrt(parts / (len(readings) - 1) / total)
+    last = readings[-1]
+    return Observation(observable=last.observable, value=mean, unit=last.unit, sigma=min(max(known, scatter), 1e300))

@@ -8,7 +8,7 @@ import msgspec
 from . import _facts as f
 from ._campaign import WAITING, ActionState, Campaign, Trial
 from ._facts import Entry
-from ._goal import advance, latest, losses, met
+from ._goal import advance, losses, met, pooled
 from ._nouns import Cause, Failure, Measured
 
 replace = msgspec.structs.replace
@@ -191,7 +191,7 @@ def _fail(campaign: Campaign, id: str, failure: Failure, paid: float) -> Campaig
 def _settle(campaign: Campaign, trial: Trial) -> Campaign:
     """Count a trial that has just ended, and see what it did for the goal."""
     goal = campaign.spec.goal
-    seen = latest(trial.observations)
+    seen = pooled(trial.observations)
     found = None if trial.failed else losses(goal, seen)
     front = campaign.front if found is None else advance(campaign.front, found)
     recent = campaign.recent

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from . import _facts as f
 from ._facts import Entry
-from ._goal import Seen, dominates, latest, losses
+from ._goal import Seen, dominates, losses, pooled
 from ._nouns import Action, Asset, Cause, Decision, Failure, Measured, Observation
 from ._problem import CampaignSpec, Goal, Point, Value
 
@@ -47,8 +47,8 @@ class Row(Value, frozen=True):
 
     @property
     def seen(self) -> Seen:
-        """The latest observation of every observable."""
-        return latest(self.observations)
+        """One observation of every observable: the mean of replicates, with its standard error."""
+        return pooled(self.observations)
 
 
 class Prefix(Sequence[Row]):

@@ -11,13 +11,16 @@ from scipy.spatial.distance import cdist
 
 from firstlight import core
 
-from ._encoding import Array
+from ._encoding import Array, Indices
 from ._space import Space
 
 Result = TypeVar("Result")
+Key = tuple[core.Scalar, ...]
 
 APART = 1e-6
 """Two points closer than this, on the unit box, are the same point."""
+DIVERSE = 0.01
+"""Points under way at the same time are at least so far apart, where the space allows it."""
 
 
 class Memo(Generic[Result]):
@@ -65,17 +68,24 @@ class Taken:
     """The points tried, pending or chosen already, which are not to be chosen again."""
 
     def __init__(self, space: Space, results: core.Results) -> None:
-        self._encoding = space.encoding
+        self._space, self._encoding = space, space.encoding
         points = [row.point for row in results.rows] + [row.point for row in results.pending.values()]
         names = set(space.encoding.names)
         self._keys = {self._key(p) for p in points if names <= p.keys()}
         self.features = space.encoding.features_as_run(points)
+        self._busy = self.features[len(results.rows) :]
 
-    def _key(self, point: core.Point) -> tuple[core.Scalar, ...]:
+    def _key(self, point: core.Point) -> Key:
         return tuple(point[name] for name in self._encoding.names)
 
-    def free(self, raw: Array) -> Array:
-        """The rows (n, d) not taken yet, each once."""
+    def listed(self, part: Space) -> Indices:
+        """Which rows of a listed part of the space are not taken yet."""
+        free = np.ones(len(part.places), dtype=bool)
+        free[[part.places[key] for key in self._keys if key in part.places]] = False
+        return np.flatnonzero(free)
+
+    def free(self, raw: Array, diverse: bool = True) -> Array:
+        """The rows (n, d) not taken yet, each once; unless told otherwise only those apart from what is under way."""
         if not len(raw):
             return raw
         seen = set(self._keys)
@@ -87,12 +97,15 @@ class Taken:
         raw = raw[keep]
         if len(raw) and len(self.features) and not self._encoding.whole.all():
             raw = raw[cdist(self._encoding.features(raw), self.features, "sqeuclidean").min(1) > APART**2]
+            if len(raw) and len(self._busy) and diverse:
+                raw = raw[cdist(self._encoding.features(raw), self._busy, "sqeuclidean").min(1) > DIVERSE**2]
         return raw
 
     def take(self, row: Array) -> None:
         """From now on one row, of shape (1, d), is taken."""
         self._keys.add(self._key(self._encoding.points(row)[0]))
-        self.features = np.vstack([self.features, self._encoding.features(row)])
+        features = self._encoding.features(row)
+        self.features, self._busy = np.vstack([self.features, features]), np.vstack([self._busy, features])
 
 
 def spread(space: Space, taken: Taken, count: int, rng: np.random.Generator, unit: Array | None = None) -> Array:
@@ -102,11 +115,12 @@ def spread(space: Space, taken: Taken, count: int, rng: np.random.Generator, uni
     """
     wanted = 512 if unit is None else len(unit)
     if space.rows is not None:
-        few = space.rows if len(space.rows) <= 4096 else space.sample(4096, rng)
-        candidates = taken.free(few) if len(few) else few
-        candidates = candidates if len(candidates) or space.rows is few else taken.free(space.rows)
+        free = taken.listed(space)
+        candidates = space.rows[free if len(free) <= 4096 else rng.choice(free, size=4096, replace=False)]
     else:
-        candidates = taken.free(space.sample(wanted, rng, unit))
+        sampled = space.sample(wanted, rng, unit)
+        candidates = taken.free(sampled)
+        candidates = candidates if len(candidates) else taken.free(sampled, diverse=False)
     chosen = np.empty((0, len(space.encoding.names)))
     if not len(candidates):
         return chosen

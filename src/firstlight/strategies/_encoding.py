@@ -1,6 +1,7 @@
 """Points as numbers: a raw number a parameter to search with, and features a parameter to measure likeness with."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from copy import copy
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +33,27 @@ class Encoding:
         self._first = np.where(self.log, np.log(np.where(self.log, self.low, 1.0)), self.low)
         last = np.where(self.log, np.log(np.where(self.log, self.high, 1.0)), self.high)
         self._width = np.where(last > self._first, last - self._first, 1.0)
+
+    def narrowed(self, fixed: Mapping[str, core.Scalar]) -> "Encoding":
+        """The same encoding, in which some parameters have no other value than theirs here."""
+        made = copy(self)
+        made.low, made.high = self.low.copy(), self.high.copy()
+        for j, p in enumerate(self.parameters):
+            if p.name in fixed:
+                value = fixed[p.name]
+                raw = value if isinstance(p, core.Continuous | core.Integer) else p.values.index(value)  # type: ignore[arg-type]
+                made.low[j] = made.high[j] = float(raw)
+        return made
+
+    def by_source(self, features: Array, fidelity: core.Fidelity | None, value: core.Scalar | None = None) -> Array:
+        """The same points by another source (by default the target one), as features (n, D)."""
+        if fidelity is None:
+            return features
+        j = self.names.index(fidelity.parameter)
+        wanted = fidelity.target if value is None else value
+        made = features.copy()
+        made[:, self.owner == j] = _as_run(self, j, [wanted])
+        return made
 
     def raw(self, points: Sequence[core.Point]) -> Array:
         """Legal points as raw rows."""

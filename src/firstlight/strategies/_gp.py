@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from scipy.linalg import cholesky, lapack
@@ -15,22 +16,26 @@ from ._encoding import Array, Indices
 JITTER = 1e-8
 LENGTH = (0.0, 1.0)
 """Mean and deviation of the log length-scale: maximum-likelihood fits of 27 real data sets gave 0.05 and 1.02."""
-NOISE = (-5.0, 1.5)
+NOISE = (-3.0, 1.5)
 SCALE = (0.0, 0.5)
 """The same of the log noise variance and log signal variance, for values of unit variance."""
 
 
 @dataclass(frozen=True)
 class Hyper:
-    """Length-scales (d,), on unit-wide parameters; noise and signal variance, of values with unit variance."""
+    """Length-scales (d,), on unit-wide parameters; noise and signal variance, of values with unit variance.
+
+    `evidence` is the log density, up to a constant, of the values they were fitted to and of these themselves.
+    """
 
     lengths: Array
     noise: float
     signal: float
+    evidence: float = 0.0
 
     @classmethod
-    def from_log(cls, theta: Array) -> Hyper:
-        return cls(np.exp(theta[:-2]), float(np.exp(theta[-2])), float(np.exp(theta[-1])))
+    def from_log(cls, theta: Array, evidence: float = 0.0) -> Hyper:
+        return cls(np.exp(theta[:-2]), float(np.exp(theta[-2])), float(np.exp(theta[-1])), evidence)
 
 
 def matern(r2: Array) -> tuple[Array, Array]:
@@ -46,16 +51,18 @@ def distances(x: Array, owner: Indices) -> Array:
     return np.stack([cdist(x[:, owner == j], x[:, owner == j], "sqeuclidean") for j in range(d)])
 
 
-def negative_log_posterior(theta: Array, apart: Array, y: Array, extra: Array) -> tuple[float, Array]:
+def negative_log_posterior(
+    theta: Array, apart: Array, y: Array, extra: Array, known: Array | float = 0.0
+) -> tuple[float, Array]:
     """Minus the log posterior density of (log lengths, log noise, log signal), up to a constant, and its gradient.
 
-    `apart` (d, n, n), `y` (n,) of about unit variance, `extra` (n,) known noise variances. The constant
-    mean is the generalised least-squares one.
+    `apart` (d, n, n), `y` (n,) of about unit variance, `extra` (n,) known noise variances, `known` (n, n) any further
+    covariance of the values. The constant mean is the generalised least-squares one.
     """
     d, n = apart.shape[:2]
     weights, noise, signal = np.exp(-2.0 * theta[:d]), np.exp(theta[d]), np.exp(theta[d + 1])
     k, dk = matern(np.einsum("j,jab->ab", weights, apart) if d else np.zeros((n, n)))
-    covariance = signal * k
+    covariance = signal * k + known
     covariance[np.diag_indices(n)] += noise + extra + JITTER
     factor, wrong = lapack.dpotrf(covariance, lower=1)
     if wrong:
@@ -77,7 +84,7 @@ def negative_log_posterior(theta: Array, apart: Array, y: Array, extra: Array) -
     return float(value + 0.5 * z @ z), slope + z / spread
 
 
-def fit(x: Array, y: Array, extra: Array, owner: Indices) -> Hyper:
+def fit(x: Array, y: Array, extra: Array, owner: Indices, known: Array | float = 0.0) -> Hyper:
     """The hyper-parameters of greatest posterior density (features (n, D), values and known noise (n,))."""
     apart = distances(x, owner)
     d = len(apart)
@@ -88,7 +95,7 @@ def fit(x: Array, y: Array, extra: Array, owner: Indices) -> Hyper:
         found = minimize(
             negative_log_posterior,
             start,
-            args=(apart, y, extra),
+            args=(apart, y, extra, known),
             jac=True,
             method="L-BFGS-B",
             bounds=bounds,
@@ -99,7 +106,7 @@ def fit(x: Array, y: Array, extra: Array, owner: Indices) -> Hyper:
         if len(y) > 60:
             break
     assert best is not None
-    return Hyper.from_log(best.x)
+    return Hyper.from_log(best.x, -float(best.fun))
 
 
 class Belief(NamedTuple):
@@ -109,16 +116,61 @@ class Belief(NamedTuple):
     deviation: Array
 
 
+Trend = Callable[[Array], Array]
+"""What was expected at features (m, D) before any reading, (m,), in the unit of the readings."""
+TRUST = 0.25
+"""Variance of the factor by which readings follow a trend: it is one, give or take a half."""
+
+
+class Predictor(Protocol):
+    """What makes a belief of features: a Gaussian process, or several that are weighed against each other."""
+
+    @property
+    def hyper(self) -> Hyper:
+        """The hyper-parameters (of the likeliest, where there are several)."""
+        ...
+
+    @property
+    def noise(self) -> float:
+        """The deviation of readings that was inferred, besides what is known, in their own unit."""
+        ...
+
+    @property
+    def unit(self) -> float:
+        """The size of a difference between readings, in their own unit."""
+        ...
+
+    def predict(self, x: Array) -> Belief:
+        """The belief at features (m, D)."""
+        ...
+
+    def joint(self, x: Array) -> tuple[Array, Array]:
+        """The mean (m,) and the covariance (m, m) at features (m, D)."""
+        ...
+
+    def between(self, a: Array, b: Array) -> Array:
+        """The covariance (m,) of what is at each of some features (m, D) with what is at its counterpart (m, D)."""
+        ...
+
+    def believing(self, x: Array) -> Predictor:
+        """As if what is expected at features (m, D) had been read there (kriging believer, Ginsbourger et al. 2010)."""
+        ...
+
+
 class GP:
     """The posterior given readings `y` (n,) at features `x` (n, D) with known noise variances `extra` (n,)."""
 
-    def __init__(self, x: Array, y: Array, extra: Array, owner: Indices, hyper: Hyper, shift: float, unit: float):
-        self.x, self.y, self.extra, self.owner, self.hyper = x, y, extra, owner, hyper
-        self.shift, self.unit = shift, unit
+    def __init__(
+        self, x: Array, y: Array, extra: Array, owner: Indices, hyper: Hyper, shift: float, unit: float,
+        trend: Trend | None = None,
+    ) -> None:  # fmt: skip
+        self.x, self.y, self.extra, self.owner, self._hyper = x, y, extra, owner, hyper
+        self.shift, self._unit, self.trend = shift, unit, trend
         self._inverse_lengths = 1.0 / hyper.lengths[owner]
         self._scaled = x * self._inverse_lengths
-        z = (y - shift) / unit
-        covariance = self._kernel(self._scaled, self._scaled)
+        self._before = self._expected(x)
+        z = (y - shift) / unit - self._before
+        covariance = self._kernel(self._scaled, self._scaled, self._before, self._before)
         covariance[np.diag_indices(len(y))] += hyper.noise + extra / unit**2 + JITTER
         # The inverse of the factor once, because many small predictions follow.
         self._whiten = np.asarray(lapack.dtrtri(cholesky(covariance, lower=True, check_finite=False), lower=1)[0])
@@ -126,8 +178,22 @@ class GP:
         self._mean = float(ones @ white / (ones @ ones))
         self._alpha = self._whiten.T @ (white - self._mean * ones)
 
-    def _kernel(self, a: Array, b: Array) -> Array:
-        return self.hyper.signal * matern(cdist(a, b, "sqeuclidean"))[0]
+    @property
+    def hyper(self) -> Hyper:
+        """The hyper-parameters, of readings with unit variance."""
+        return self._hyper
+
+    @property
+    def unit(self) -> float:
+        """What counts as one in the hyper-parameters, in the unit of `y`."""
+        return self._unit
+
+    def _expected(self, x: Array) -> Array:
+        return np.zeros(len(x)) if self.trend is None else (self.trend(x) - self.shift) / self.unit
+
+    def _kernel(self, a: Array, b: Array, before_a: Array, before_b: Array) -> Array:
+        k = self.hyper.signal * matern(cdist(a, b, "sqeuclidean"))[0]
+        return k if self.trend is None else k + TRUST * np.outer(before_a, before_b)
 
     @property
     def noise(self) -> float:
@@ -136,11 +202,32 @@ class GP:
 
     def predict(self, x: Array) -> Belief:
         """The belief at features (m, D)."""
-        k = self._kernel(x * self._inverse_lengths, self._scaled)
-        mean = self._mean + k @ self._alpha
-        variance = self.hyper.signal - ((k @ self._whiten.T) ** 2).sum(1)
+        before = self._expected(x)
+        k = self._kernel(x * self._inverse_lengths, self._scaled, before, self._before)
+        mean = before + self._mean + k @ self._alpha
+        variance = self.hyper.signal + TRUST * before**2 - ((k @ self._whiten.T) ** 2).sum(1)
         deviation = np.sqrt(np.maximum(variance, 1e-12))
         return Belief(self.shift + self.unit * mean, self.unit * deviation)
+
+    def joint(self, x: Array) -> tuple[Array, Array]:
+        """The mean (m,) and the covariance (m, m) at features (m, D)."""
+        before, scaled = self._expected(x), x * self._inverse_lengths
+        k = self._kernel(scaled, self._scaled, before, self._before)
+        white = k @ self._whiten.T
+        mean = before + self._mean + k @ self._alpha
+        covariance = self._kernel(scaled, scaled, before, before) - white @ white.T
+        return self.shift + self.unit * mean, self.unit**2 * covariance
+
+    def between(self, a: Array, b: Array) -> Array:
+        """The covariance (m,) of each of some features (m, D) with its counterpart (m, D)."""
+        before_a, before_b = self._expected(a), self._expected(b)
+        scaled_a, scaled_b = a * self._inverse_lengths, b * self._inverse_lengths
+        k = self.hyper.signal * matern(((scaled_a - scaled_b) ** 2).sum(1))[0]
+        if self.trend is not None:
+            k = k + TRUST * before_a * before_b
+        white_a = self._kernel(scaled_a, self._scaled, before_a, self._before) @ self._whiten.T
+        white_b = self._kernel(scaled_b, self._scaled, before_b, self._before) @ self._whiten.T
+        return np.asarray(self.unit**2 * (k - (white_a * white_b).sum(1)))
 
     def believing(self, x: Array) -> GP:
         """As if what is expected at features (m, D) had been read there (kriging believer, Ginsbourger et al. 2010)."""
@@ -148,4 +235,51 @@ class GP:
             return self
         y = np.r_[self.y, self.predict(x).mean]
         extra = np.r_[self.extra, np.zeros(len(x))]
-        return GP(np.vstack([self.x, x]), y, extra, self.owner, self.hyper, self.shift, self.unit)
+        return GP(np.vstack([self.x, x]), y, extra, self.owner, self.hyper, self.shift, self.unit, self.trend)
+
+
+class Mixture:
+    """Several predictors, each as likely as its `weights` (k,) say: the belief has their mean and variance."""
+
+    def __init__(self, parts: Sequence[Predictor], weights: Array) -> None:
+        self.parts, self.weights = parts, weights
+
+    @property
+    def hyper(self) -> Hyper:
+        """The hyper-parameters of the likeliest."""
+        return self.parts[int(np.argmax(self.weights))].hyper
+
+    @property
+    def noise(self) -> float:
+        """The deviation of readings that was inferred, on average."""
+        return float(sum(w * p.noise for w, p in zip(self.weights, self.parts, strict=True)))
+
+    @property
+    def unit(self) -> float:
+        """The size of a difference between readings."""
+        return self.parts[0].unit
+
+    def predict(self, x: Array) -> Belief:
+        """The belief at features (m, D)."""
+        beliefs = [p.predict(x) for p in self.parts]
+        mean = self.weights @ np.array([b.mean for b in beliefs])
+        square = self.weights @ np.array([b.deviation**2 + (b.mean - mean) ** 2 for b in beliefs])
+        return Belief(mean, np.sqrt(square))
+
+    def joint(self, x: Array) -> tuple[Array, Array]:
+        """The mean (m,) and the covariance (m, m) at features (m, D)."""
+        known = [p.joint(x) for p in self.parts]
+        mean = self.weights @ np.array([m for m, _ in known])
+        spread = [c + np.outer(m - mean, m - mean) for m, c in known]
+        return mean, np.asarray(sum(w * c for w, c in zip(self.weights, spread, strict=True)))
+
+    def between(self, a: Array, b: Array) -> Array:
+        """The covariance (m,) of each of some features (m, D) with its counterpart (m, D)."""
+        mean_a, mean_b = self.predict(a).mean, self.predict(b).mean
+        apart = [(p.predict(a).mean - mean_a) * (p.predict(b).mean - mean_b) for p in self.parts]
+        known = [p.between(a, b) for p in self.parts]
+        return np.asarray(sum(w * (k + d) for w, k, d in zip(self.weights, known, apart, strict=True)))
+
+    def believing(self, x: Array) -> Mixture:
+        """As if what is expected had been read there."""
+        return Mixture([p.believing(x) for p in self.parts], self.weights) if len(x) else self

@@ -33,7 +33,7 @@ class Choices:
     def __init__(self, encoding: Encoding, constraints: tuple[core.Constraint, ...]) -> None:
         self.encoding, d = encoding, len(encoding.names)
         self.index = {name: j for j, name in enumerate(encoding.names)}
-        self.amounts = [_amounts(p) for p in encoding.parameters]
+        self.amounts = [_amounts(encoding, j) for j in range(d)]
         sums: list[tuple[dict[str, float], float, float]] = []
         self.excludes: list[dict[int, set[float]]] = []
         self.limits: list[tuple[list[int], int, int, float]] = []
@@ -120,7 +120,7 @@ class Choices:
         if j in self.parts:
             floor = TRACE * max(total for names, _, _, total in self.limits if j in names)
             least[j], most[j] = (0.0, 0.0) if raw == 0 else (min(max(least[j], floor), most[j]), most[j])
-        elif (amounts := self.amounts[j]) is not None:
+        elif (amounts := self.amounts[j]) is not None and self.encoding.low[j] <= raw <= self.encoding.high[j]:
             least[j] = most[j] = amounts[int(raw - self.encoding.low[j])]
         return Skeleton(chosen, least, most)
 
@@ -170,8 +170,10 @@ class Choices:
         return float(s.chosen[j]) in values
 
 
-def _amounts(p: core.Parameter) -> Array | None:
-    """The amount of every raw value, in order, where a parameter takes a few numbers; None otherwise."""
+def _amounts(encoding: Encoding, j: int) -> Array | None:
+    """The amount of every raw value from low to high, where a parameter takes a few numbers; None otherwise."""
+    p, low, high = encoding.parameters[j], int(encoding.low[j]), int(encoding.high[j])
     if isinstance(p, core.Integer):
-        return np.arange(p.low, p.high + 1, dtype=float)
-    return numbers_of(p)
+        return np.arange(low, high + 1, dtype=float)
+    numbers = numbers_of(p)
+    return None if numbers is None else numbers[low : high + 1]

@@ -1,7 +1,7 @@
 """Points that keep every constraint, made rather than found: nothing here guesses and gives up."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 
 import numpy as np
@@ -26,9 +26,9 @@ class Space:
     no constraint on sums touches, so that each may be moved alone.
     """
 
-    def __init__(self, spec: core.CampaignSpec) -> None:
+    def __init__(self, spec: core.CampaignSpec, encoding: Encoding | None = None) -> None:
         self.spec = spec
-        self.encoding = Encoding(spec.parameters)
+        self.encoding = encoding or Encoding(spec.parameters)
         self.choices = Choices(self.encoding, spec.constraints)
         wide = self.encoding.high > self.encoding.low
         loose = set(self.choices.loose.tolist())
@@ -38,13 +38,34 @@ class Space:
         self._discrete = not (wide & ~self.encoding.whole).any()
         self._polytopes: dict[bytes, Polytope | None] = {}
 
+        self._parts: dict[tuple[tuple[str, core.Scalar], ...], Space] = {}
+
     # ------------------------------------------------------------------ what there is
+
+    def narrowed(self, fixed: Mapping[str, core.Scalar]) -> "Space":
+        """The part of it where some parameters have these values; its rows and features are those of the whole."""
+        key = tuple(sorted(fixed.items()))
+        if key not in self._parts:
+            self._parts[key] = Space(self.spec, self.encoding.narrowed(fixed))
+        return self._parts[key]
+
+    @cached_property
+    def features(self) -> Array:
+        """The features of all rows, where they are listed."""
+        return self.encoding.features(np.empty((0, len(self.encoding.names))) if self.rows is None else self.rows)
+
+    @cached_property
+    def places(self) -> dict[tuple[core.Scalar, ...], int]:
+        """Where each point stands in the list, by its values in order."""
+        listed = [] if self.rows is None else self.encoding.points(self.rows)
+        return {tuple(point.values()): i for i, point in enumerate(listed)}
 
     @cached_property
     def rows(self) -> Array | None:
         """Every point, where there are at most LISTED of them or a pool."""
         if self.spec.pool is not None:
-            return self._pool(self.spec.pool)
+            raw = self._pool(self.spec.pool)
+            return raw[((raw >= self.encoding.low) & (raw <= self.encoding.high)).all(1)]
         if not self._discrete:
             return None
         tied = [s.chosen for s in itertools.islice(self._feasible(), LISTED + 1)]
@@ -143,6 +164,7 @@ class Space:
     def near(self, centres: Array, n: int, scale: float, rng: np.random.Generator) -> Array:
         """n points around some points of the space, `scale` of its width away; for spaces that are not listed."""
         e, d = self.encoding, len(self.encoding.names)
+        centres = np.clip(centres, e.low, e.high)
         which = rng.integers(len(centres), size=n)
         few = (rng.random((n, d)) < 1.0 / d) | (np.arange(d) == rng.integers(d, size=(n, 1)))
         moved = few | (rng.random((n, 1)) < 0.5)
@@ -151,7 +173,7 @@ class Space:
         still = e.whole & moved & (out == centres[which])
         out = np.where(still, np.clip(out + rng.choice([-1.0, 1.0], size=(n, d)), e.low, e.high), out)
         named = np.array([isinstance(p, core.Categorical) for p in e.parameters])
-        redrawn = np.floor(rng.random((n, d)) * (e.high + 1.0))
+        redrawn = e.low + np.floor(rng.random((n, d)) * (e.high - e.low + 1.0))
         out = np.where(named, np.where(few, redrawn, centres[which]), out)
         if self.choices.tied or len(self.choices.block):
             wish = out.copy()

@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import log_ndtr
+from scipy.special import log_ndtr, ndtr
 
 from firstlight import core
 
 from ._acquisition import log_ei, log_kept, log_smooth_improvement, loss_of, normals
-from ._common import Memo, digest
-from ._encoding import Array, Encoding, Indices
-from ._gp import GP, Belief, Hyper, fit
+from ._encoding import Array
+from ._gp import GP, Belief, Predictor
 from ._hypervolume import boxes, log_ehvi, thinned
 
-LEARNED: frozenset[core.Cause] = frozenset(
-    {"did-not-converge", "invalid-input", "invalid-output", "timed-out", "out-of-memory", "crashed"}
-)
-"""Failures that tell of the point. The others tell of the world: a lost node says nothing of the point sent to it."""
-EXACT, FITTED = 1_000, 200
-"""At most so many readings are conditioned on, and so many are used to fit hyper-parameters."""
 DRAWS = 64
-SUCCESS_LENGTH = 0.5
-"""Length-scale of success: too few trials fail for one to be fitted."""
-HUGE = 1e100
-"""Readings beyond this are taken for this, so that their squares are still numbers."""
+OUTLOOK = (256, 1024)
+"""How many points and how many draws the outlook looks at."""
 
 
 @dataclass(frozen=True)
@@ -47,14 +38,13 @@ class Weighing:
     def score(self, features: Array) -> Array:
         """The logarithm of what each point promises, (n,). Without a good trial: of the chance to be good."""
         s = self.surrogate
-        kept = np.zeros(len(features))
-        for bound in s.goal.outcome_constraints:
-            kept += log_kept(s.gps[bound.observable].predict(features), bound)
-        if s.success is not None:
-            chance = s.success.predict(features)
-            kept += log_ndtr((chance.mean - 0.5) / chance.deviation)
+        return self.gain(features) + s.kept(features) + s.succeeding(features)
+
+    def gain(self, features: Array) -> Array:
+        """The logarithm of the expected improvement of each point that is good, (n,)."""
+        s = self.surrogate
         if not len(s.known):
-            return kept
+            return np.zeros(len(features))
         beliefs = [s.gps[o.observable].predict(features) for o in s.goal.objectives]
         if self.boxes is not None:
             signs = [-1.0 if o.direction == "maximize" else 1.0 for o in s.goal.objectives]
@@ -62,66 +52,102 @@ class Weighing:
                 Belief((sign * b.mean - low) / width, b.deviation / width)
                 for sign, b, low, width in zip(signs, beliefs, self.least, self.span, strict=True)
             ]
-            return log_ehvi(scaled, *self.boxes) + kept
+            return log_ehvi(scaled, *self.boxes)
         first = s.goal.objectives[0]
         if len(beliefs) == 1 and first.direction != "match":
             sign = -1.0 if first.direction == "maximize" else 1.0
-            return log_ei(Belief(sign * beliefs[0].mean, beliefs[0].deviation), self.best) + kept
+            return log_ei(Belief(sign * beliefs[0].mean, beliefs[0].deviation), self.best)
         z = normals(DRAWS, len(beliefs))
         drawn = [
             loss_of(o, b.mean + z[:, [k]] * b.deviation)
             for k, (o, b) in enumerate(zip(s.goal.objectives, beliefs, strict=True))
         ]
-        return log_smooth_improvement(self.scalar(np.stack(drawn, -1)), self.best, 1e-3) + kept
+        return log_smooth_improvement(self.scalar(np.stack(drawn, -1)), self.best, 1e-3)
 
     def scalar(self, losses: Array) -> Array:
         """Augmented Chebyshev (Knowles 2006) of losses (..., m): where small, all objectives do well."""
         scaled = self.weights * (losses - self.least) / self.span
         return np.asarray(scaled.max(-1) + 0.05 * scaled.sum(-1))
 
+    @property
+    def criterion(self) -> str:
+        """What the score is the logarithm of, in words."""
+        goal = self.surrogate.goal
+        if not len(self.surrogate.known):
+            return "chance to keep the bounds"
+        names = ", ".join(o.observable for o in goal.objectives)
+        if self.boxes is not None:
+            return f"expected hypervolume improvement of {names}"
+        if len(goal.objectives) == 1:
+            return f"expected improvement of {names}"
+        parts = (f"{w:.2f} {o.observable}" for w, o in zip(self.weights, goal.objectives, strict=True))
+        return f"expected improvement of the trade-off {', '.join(parts)}"
+
     def reason(self, features: Array) -> str:
         """In words, why the point with these features (1, D) was chosen."""
-        goal, parts = self.surrogate.goal, []
-        if not len(self.surrogate.known):
+        s, parts = self.surrogate, []
+        if not len(s.known):
             parts.append("looking for a first trial within the bounds")
-        elif len(goal.objectives) == 1:
-            o = goal.objectives[0]
-            kept = sum(
-                log_kept(self.surrogate.gps[b.observable].predict(features), b) for b in goal.outcome_constraints
-            )
-            gain = float(np.exp(self.score(features) - kept)[0]) * float(self.span[0] if o.direction == "match" else 1)
+        elif len(s.goal.objectives) == 1:
+            o = s.goal.objectives[0]
+            gain = float(np.exp(self.gain(features))[0]) * float(self.span[0] if o.direction == "match" else 1)
             parts.append(f"expected improvement {gain:.3g} {o.unit + ' ' if o.unit else ''}{o.observable}")
-        elif self.boxes is not None:
-            parts.append(f"expected hypervolume improvement of {', '.join(o.observable for o in goal.objectives)}")
         else:
-            names = (f"{w:.2f} {o.observable}" for w, o in zip(self.weights, goal.objectives, strict=True))
-            parts.append(f"expected improvement of the trade-off {', '.join(names)}")
-        for b in goal.outcome_constraints:
-            chance = np.exp(log_kept(self.surrogate.gps[b.observable].predict(features), b))[0]
+            parts.append(self.criterion)
+        for b in s.goal.outcome_constraints:
+            chance = np.exp(log_kept(s.gps[b.observable].predict(features), b))[0]
             parts.append(f"{b.observable} {b.relation} {b.bound:g} with chance {chance:.2f}")
+        for cause, chance in s.risks(features).items():
+            if chance > 0.05:
+                parts.append(f"{cause} with chance {chance:.2f}")
         return "; ".join(parts)
 
 
 @dataclass(frozen=True)
 class Surrogate:
-    """A Gaussian process an observable, and one of success (1) and failure (0) where trials failed.
+    """A predictor an observable, and a Gaussian process of success (1) and failure (0) for each cause of failure.
 
-    `known` are the losses (n, m) of the good trials, of pending ones as expected.
+    `known` are the losses (n, m) of the good trials, of pending ones as expected; `names` those of the parameters.
     """
 
     goal: core.Goal
-    gps: dict[str, GP]
-    success: GP | None
+    gps: Mapping[str, Predictor]
+    success: Mapping[str, GP]
     known: Array
     noisy: bool
+    trials: int
+    names: tuple[str, ...]
+    informed_by: tuple[core.Influence, ...] = ()
 
-    def believing(self, features: Array) -> Surrogate:
-        """As if points with these features (n, D) had turned out as expected."""
+    def knowing(self, losses: Array) -> Surrogate:
+        """With these (n, m) as the losses of the good trials."""
+        return replace(self, known=losses)
+
+    def kept(self, features: Array) -> Array:
+        """The logarithm of the chance that every outcome constraint is kept, (n,)."""
+        total = np.zeros(len(features))
+        for b in self.goal.outcome_constraints:
+            total += log_kept(self.gps[b.observable].predict(features), b)
+        return total
+
+    def succeeding(self, features: Array) -> Array:
+        """The logarithm of the chance that a trial fails by no cause, (n,)."""
+        total = np.zeros(len(features))
+        for gp in self.success.values():
+            chance = gp.predict(features)
+            total += log_ndtr((chance.mean - 0.5) / chance.deviation)
+        return total
+
+    def risks(self, features: Array) -> dict[str, float]:
+        """The chance of each cause of failure at one point (1, D)."""
+        beliefs = {cause: gp.predict(features) for cause, gp in self.success.items()}
+        return {c: float(ndtr((0.5 - b.mean[0]) / b.deviation[0])) for c, b in beliefs.items()}
+
+    def believing(self, features: Array, counts: npt.NDArray[np.bool_]) -> Surrogate:
+        """As if points with these features (n, D) had turned out as expected; `counts` says which are of the goal."""
         if not len(features):
             return self
-        good = np.ones(len(features), dtype=bool)
-        for b in self.goal.outcome_constraints:
-            good &= log_kept(self.gps[b.observable].predict(features), b) > np.log(0.5)
+        good = counts & (self.kept(features) > np.log(0.5))
         gps = {name: gp.believing(features) for name, gp in self.gps.items()}
         return replace(self, gps=gps, known=np.vstack([self.known, self.expected(features[good])]))
 
@@ -170,86 +196,63 @@ class Surrogate:
                 found.append(core.Observation(observable=o.observable, value=value, unit=o.unit, sigma=sigma))
         return tuple(found)
 
+    def explained(self, features: Array, asked: Array) -> Array:
+        """What part of the variance at features (n, D) a reading at those asked (n, D) would explain, (n,)."""
+        parts = []
+        for o in self.goal.objectives:
+            gp = self.gps[o.observable]
+            there, here = gp.predict(asked).deviation ** 2 + gp.noise**2, gp.predict(features).deviation ** 2
+            parts.append(gp.between(features, asked) ** 2 / (there * here))
+        return np.asarray(np.mean(parts, axis=0))
 
-def learn(spec: core.CampaignSpec, encoding: Encoding, results: core.Results, fits: Memo[Hyper]) -> Surrogate | None:
-    """Surrogates of everything the goal asks for, or None where it was not observed yet."""
-    goal, wanted = spec.goal, {o.observable for o in spec.goal.objectives}
-    wanted |= {b.observable for b in goal.outcome_constraints}
-    ok = [(row, seen) for row in results.rows if not row.failure and wanted <= (seen := row.seen).keys()]
-    if not ok:
-        return None
-    bad = [row for row in results.rows if row.failure and row.failure.cause in LEARNED]
-    losses = np.array([[core.loss(o, seen[o.observable].value) for o in goal.objectives] for _, seen in ok])
-    losses = np.clip(losses, -HUGE, HUGE)
-    good = np.array([core.feasible(goal, seen) for _, seen in ok])
-    features = encoding.features_as_run([row.ran for row, _ in ok])
-    failed = encoding.features_as_run([row.ran for row in bad])
-    use = _informative(losses, good, EXACT)
-    gps = {}
-    for name in sorted(wanted):
-        y = np.clip([seen[name].value for _, seen in ok], -HUGE, HUGE)
-        extra = np.minimum([seen[name].sigma for _, seen in ok], HUGE) ** 2
-        k = next((k for k, o in enumerate(goal.objectives) if o.observable == name), None)
-        hyper = _hyper(features, y, extra, losses, good, encoding, fits)
-        x, y, extra = features[use], y[use], extra[use]
-        if k is not None and len(failed):
-            worst = y[int(np.argmax(losses[use, k]))]
-            few = failed[-EXACT // 2 :]
-            x, y, extra = np.vstack([x, few]), np.r_[y, np.full(len(few), worst)], np.r_[extra, np.zeros(len(few))]
-        gps[name] = GP(x, y, extra, encoding.owner, hyper, *_scaling(y))
-    success = None
-    if len(failed):
-        few = failed[-EXACT // 2 :]
-        x, y = np.vstack([features[use], few]), np.r_[np.ones(len(use)), np.zeros(len(few))]
-        hyper = Hyper(np.full(len(encoding.names), SUCCESS_LENGTH), 0.01, 1.0)
-        success = GP(x, y, np.zeros(len(y)), encoding.owner, hyper, *_scaling(y))
-    noisy = _noisy(features, losses, [seen for _, seen in ok], wanted)
-    surrogate = Surrogate(goal, gps, success, losses[good], noisy)
-    if noisy and good.any():
-        kept = use[good[use]]
-        surrogate = replace(surrogate, known=surrogate.expected(features[kept if len(kept) else use]))
-    return surrogate
+    def learned(self) -> dict[str, dict[str, float]]:
+        """What was fitted, an observable each: the length-scale of every parameter on a unit-wide range, the noise."""
+        return {name: self._fitted(gp) for name, gp in self.gps.items()}
 
+    def _fitted(self, gp: Predictor) -> dict[str, float]:
+        lengths = {f"length-scale of {n}": float(x) for n, x in zip(self.names, gp.hyper.lengths, strict=True)}
+        return {**lengths, "noise": float(gp.noise)}
 
-def _scaling(y: Array) -> tuple[float, float]:
-    """Mean and deviation of readings, safe for enormous and for equal ones."""
-    size = float(np.abs(y).max()) or 1.0
-    z = y / size
-    deviation = float(z.std()) * size
-    return float(z.mean()) * size, deviation if deviation > 1e-12 * size else size
+    def outlook(self, features: Array, gain: float, seed: int) -> core.Outlook | None:
+        """The chance that more than `gain` is still to be gained, judged at features (n, D) that are yet to be tried.
 
+        Draws of the whole function at the most promising of them, against the best that is known (Wilson 2024,
+        Stopping Bayesian optimization with probabilistic regret bounds). For one objective only.
+        """
+        if len(self.goal.objectives) != 1 or not len(self.known):
+            return None
+        points, draws = OUTLOOK
+        (o,) = self.goal.objectives
+        gp, best = self.gps[o.observable], float(self.known.min())
+        if not len(features):
+            return core.Outlook(gain=gain, chance=0.0)
+        hope = Weighing(self, np.ones(1), np.zeros(1), np.ones(1), best - gain)
+        good = self.kept(features) + self.succeeding(features)
+        score = (hope.gain(features) if o.direction != "match" else self._near(o, features)) + good
+        top = np.argsort(-score, kind="stable")[:points]
+        mean, covariance = gp.joint(features[top])
+        values, vectors = np.linalg.eigh(covariance)
+        root = vectors * np.sqrt(np.maximum(values, 0.0))
+        rng = np.random.default_rng(seed)
+        drawn = loss_of(o, mean + rng.standard_normal((draws, len(top))) @ root.T)
+        # One chance a draw, not one a point: where success is unlikely, many points do not make it likely.
+        kept = rng.random((draws, 1)) < np.exp(good[top])
+        better = ((drawn < best - gain) & kept).any(1)
+        return core.Outlook(gain=gain, chance=float(better.mean()))
 
-def _hyper(
-    x: Array, y: Array, extra: Array, losses: Array, good: npt.NDArray[np.bool_], encoding: Encoding, fits: Memo[Hyper]
-) -> Hyper:
-    """Hyper-parameters fitted to the first so many readings, a number that grows in ever larger steps.
-
-    So most calls find them in the memo, and a call that does not works out the same ones.
-    """
-    n = len(y)
-    step = 2 ** max(0, int(np.log2(n / 16.0))) if n > 16 else 1
-    first = n - n % step
-    use = _informative(losses[:first], good[:first], FITTED)
-    shift, unit = _scaling(y[use])
-    z, known = (y[use] - shift) / unit, extra[use] / unit / unit
-    return fits.get(digest(x[use], z, known), lambda: fit(x[use], z, known, encoding.owner))
+    def _near(self, o: core.Objective, features: Array) -> Array:
+        belief = self.gps[o.observable].predict(features)
+        return -np.maximum(loss_of(o, belief.mean) - belief.deviation, 0.0)
 
 
-def _informative(losses: Array, good: npt.NDArray[np.bool_], most: int) -> Indices:
-    """Which readings to use where there are too many: the best third, and the rest evenly over time; ascending."""
-    n = len(losses)
-    if n <= most:
-        return np.arange(n)
-    scale = np.where(np.ptp(losses, axis=0) > 0, np.ptp(losses, axis=0), 1.0)
-    order = np.argsort(((losses - losses.min(0)) / scale).sum(1) + 10.0 * ~good, kind="stable")
-    best, rest = order[: most // 3], np.sort(order[most // 3 :])
-    even = rest[np.linspace(0, len(rest) - 1, most - len(best)).astype(int)]
-    return np.unique(np.r_[best, even])
-
-
-def _noisy(features: Array, losses: Array, seen: Sequence[core.Seen], wanted: set[str]) -> bool:
-    """Whether readings scatter: some come with a sigma, or one point was read twice and differently."""
-    if any(s[name].sigma > 0 for s in seen for name in wanted):
-        return True
-    first: dict[bytes, Array] = {}
-    return any(not np.array_equal(first.setdefault(x.tobytes(), y), y) for x, y in zip(features, losses, strict=True))
+def far_apart(features: Array, order: Sequence[int], chosen: Array, count: int) -> list[int]:
+    """The first of an order that lie apart from what is chosen (1, D) and from each other."""
+    found: list[int] = []
+    near = [chosen[0]]
+    for i in order:
+        if min(float(((features[i] - x) ** 2).sum()) for x in near) > 0.01:
+            found.append(i)
+            near.append(features[i])
+        if len(found) == count:
+            break
+    return found

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
-from scipy.optimize import minimize
 from threadpoolctl import ThreadpoolController
 
 from firstlight import core
@@ -12,15 +11,15 @@ from firstlight import core
 from ._common import Memo, Taken, generator, space_of, spread, unknown_options, whole_option
 from ._encoding import Array
 from ._gp import Hyper
+from ._learn import learn
+from ._search import Choice, choose
 from ._space import Space
-from ._surrogate import Surrogate, Weighing, learn
+from ._surrogate import Surrogate, Weighing, far_apart
 
-SAMPLED = 384
-"""Candidates drawn over the whole space for one choice, besides those near the best points."""
-SCORED = 6_000
-"""At most this many listed points are scored for one choice."""
-CLIMBS = ((0.1, 128), (0.03, 96), (0.01, 64))
-"""Width and number of the candidates in each round around the most promising points."""
+RUNNERS_UP = 2
+"""How many points that were nearly chosen a decision names."""
+LITTLE = 0.01
+"""What is little left to gain, where no stop rule says so: this part of the span of all readings."""
 
 
 @cache
@@ -34,11 +33,12 @@ class Bayes:
 
     One Gaussian process an objective and an outcome constraint, with inferred and known noise. It learns
     from the points as run; points pending count as if they had turned out as expected (so that a batch
-    spreads). Failed trials count as bad as the worst, and lower the chance of success around them.
+    spreads). Failed trials count as bad as the worst, and lower the chance of success around them, a cause each.
     Of several objectives it expects the improvement of the hypervolume up to their thresholds (Yang et al.
     2019), or, where one is to be matched, of a trade-off drawn anew for every point (ParEGO, Knowles 2006).
-    `initial` is the number of space-filling points: 5 on a pool, else twice the number of parameters and two,
-    at most 20.
+    Of several sources it takes the one that tells most for its cost (after Huang et al. 2006), and the target
+    where the others do not tell. `initial` is the number of space-filling points: 2 on a pool, else twice the
+    number of parameters and two, at most 20.
     """
 
     def __init__(self, *, initial: int | None = None, **options: object) -> None:
@@ -51,50 +51,128 @@ class Bayes:
         with _libraries().limit(limits=1, user_api="blas"):
             return self._propose(spec, results, count, seed)
 
+    def _learned(self, space: Space, results: core.Results, pending: Sequence[core.Point]) -> Surrogate | None:
+        """What is known before this design; None where nothing was observed."""
+        surrogate = learn(space.spec, space.encoding, results, self._fits)
+        return surrogate and _believing(surrogate, space, pending)
+
+    def _starts(self, space: Space, results: core.Results) -> int:
+        """How many space-filling points come first."""
+        return self.initial or _initial(space)
+
     def _propose(
         self, spec: core.CampaignSpec, results: core.Results, count: int, seed: int
     ) -> Sequence[core.Proposal]:
         space, rng = space_of(spec), generator(seed)
         taken = Taken(space, results)
-        done = len(results.rows) + len(results.pending)
-        initial = self.initial or _initial(space)
-        proposals = self._fill(space, taken, min(count, max(0, initial - done)), rng, done, initial)
+        proposals: list[core.Proposal] = []
+        done, starts = len(results.rows) + len(results.pending), self._starts(space, results)
+        while len(proposals) < count and done + len(proposals) < starts:
+            if not self._fill(space, taken, proposals, rng, f"{done + len(proposals) + 1} of {starts}"):
+                return proposals
         if len(proposals) == count:
             return proposals
-        surrogate = learn(spec, space.encoding, results, self._fits)
-        if surrogate is None:
-            return proposals + self._fill(space, taken, count - len(proposals), rng, done, 0)
         pending = [row.point for row in results.pending.values()] + [p.point for p in proposals]
-        surrogate = surrogate.believing(space.encoding.features_as_run(pending))
-        centres = _centres(space, surrogate, results)
+        surrogate = self._learned(space, results, pending)
+        centres = np.empty((0, len(space.encoding.names))) if surrogate is None else _centres(space, surrogate, results)
+        outlook: core.Outlook | None = None
         while len(proposals) < count:
+            if surrogate is None:
+                number = done + len(proposals) + 1
+                if not self._fill(space, taken, proposals, rng, f"{number} until a trial succeeds"):
+                    break
+                continue
             weighing = surrogate.weighed(rng)
-            row = _choose(space, weighing, taken, centres, rng)
-            if row is None:
+            choice = choose(_room(space, proposals), weighing, taken, centres, rng)
+            if choice is None:
                 break
-            taken.take(row)
-            features = space.encoding.features(row)
-            point = space.encoding.points(row)[0]
-            why = weighing.reason(features)
-            proposals.append(core.Proposal(point=point, predicted=surrogate.predicted(features), reason=why))
-            surrogate = surrogate.believing(features)
+            if outlook is None:
+                outlook = _outlook(spec.goal, surrogate, space.encoding.features(choice.candidates), seed)
+            taken.take(choice.row)
+            point = space.encoding.points(choice.row)[0]
+            features = space.encoding.features(choice.row)
+            proposals.append(
+                core.Proposal(
+                    point=point, predicted=surrogate.predicted(features),
+                    reason=weighing.reason(space.encoding.by_source(features, spec.fidelity)),
+                    decision=_decision(space, weighing, choice, outlook),
+                )
+            )  # fmt: skip
+            surrogate = _believing(surrogate, space, [point])
         return proposals
 
     def _fill(
-        self, space: Space, taken: Taken, count: int, rng: np.random.Generator, done: int, initial: int
-    ) -> list[core.Proposal]:
-        if count <= 0:
-            return []
-        points = space.encoding.points(spread(space, taken, count, rng))
-        of = f" of {initial}" if initial else " until a trial succeeds"
-        return [core.Proposal(point=p, reason=f"space-filling {done + i}{of}") for i, p in enumerate(points, 1)]
+        self, space: Space, taken: Taken, proposals: list[core.Proposal], rng: np.random.Generator, which: str
+    ) -> bool:
+        """Add one point far from all others; False where there is none."""
+        rows = spread(_first_source(_room(space, proposals), len(taken.features)), taken, 1, rng)
+        points = space.encoding.points(rows)
+        proposals += [core.Proposal(point=p, reason=f"space-filling {which}") for p in points]
+        return bool(points)
 
 
 def _initial(space: Space) -> int:
     if space.spec.pool is not None:
-        return 5
+        return 2
     width = int((space.encoding.high > space.encoding.low).sum())
     return min(2 * (width + 1), 20)
+
+
+def _room(space: Space, proposals: Sequence[core.Proposal]) -> Space:
+    """Where the next point may be: on a plate, only where it shares the settings of the plate's first."""
+    shared, place = space.spec.shared, len(proposals) % space.spec.batch
+    if not shared or not place:
+        return space
+    first = proposals[len(proposals) - place].point
+    return space.narrowed({name: first[name] for name in shared})
+
+
+def _first_source(space: Space, number: int) -> Space:
+    """Of several sources, three points in a row by the cheapest and then one by the target."""
+    fidelity = space.spec.fidelity
+    if fidelity is None:
+        return space
+    cheapest = min(fidelity.sources, key=lambda s: s.cost).value
+    return space.narrowed({fidelity.parameter: fidelity.target if number % 4 == 3 else cheapest})
+
+
+def _believing(surrogate: Surrogate, space: Space, points: Sequence[core.Point]) -> Surrogate:
+    """As if some points had turned out as expected; only those by the target source count as known."""
+    features = space.encoding.features_as_run(points)
+    target = space.encoding.by_source(features, space.spec.fidelity)
+    counts = np.asarray((np.abs(features - target) < 1e-9).all(1))
+    return surrogate.believing(features, counts)
+
+
+def _outlook(goal: core.Goal, surrogate: Surrogate, features: Array, seed: int) -> core.Outlook | None:
+    """What is still to be gained, by the stop rule's measure or by a part of what was seen so far."""
+    if goal.regret is not None:
+        return surrogate.outlook(features, goal.regret.gain, seed)
+    span = float(np.ptp(surrogate.known)) if len(surrogate.known) > 1 else 0.0
+    return surrogate.outlook(features, LITTLE * span, seed) if span > 0 else None
+
+
+def _decision(space: Space, weighing: Weighing, choice: Choice, outlook: core.Outlook | None) -> core.Decision:
+    surrogate, encoding = weighing.surrogate, space.encoding
+    order = np.argsort(-choice.scores, kind="stable")[:200]
+    features = encoding.features(choice.candidates[order])
+    others = far_apart(features, range(len(order)), encoding.features(choice.row), RUNNERS_UP)
+    return core.Decision(
+        criterion=weighing.criterion,
+        score=float(np.exp(choice.score)),
+        trials=surrogate.trials,
+        runners_up=tuple(
+            core.Alternative(
+                point=encoding.points(choice.candidates[[order[i]]])[0],
+                score=float(np.exp(choice.scores[order[i]])),
+                predicted=surrogate.predicted(features[[i]]),
+            )
+            for i in others
+        ),
+        informed_by=surrogate.informed_by,
+        learned=surrogate.learned(),
+        outlook=outlook,
+    )
 
 
 def _centres(space: Space, surrogate: Surrogate, results: core.Results) -> Array:
@@ -114,69 +192,3 @@ def _centres(space: Space, surrogate: Surrogate, results: core.Results) -> Array
 
 def _lowest(losses: Sequence[float], most: int = 4) -> Sequence[int]:
     return sorted(range(len(losses)), key=losses.__getitem__)[:most]
-
-
-def _choose(space: Space, weighing: Weighing, taken: Taken, centres: Array, rng: np.random.Generator) -> Array | None:
-    """The most promising row (1, d) not taken yet; None where all are, unless repeating one can still teach."""
-    if space.rows is not None:
-        return _choose_listed(space, weighing, taken, centres, rng)
-    tries = [space.sample(SAMPLED, rng)]
-    if len(centres):
-        tries += [space.near(centres, 96, width, rng) for width in (0.2, 0.05)]
-    raw = taken.free(np.vstack(tries))
-    if not len(raw):
-        return None
-    score = weighing.score(space.encoding.features(raw))
-    for width, number in CLIMBS:
-        top = raw[np.argsort(-score, kind="stable")[:4]]
-        more = taken.free(space.near(top, number, width, rng))
-        raw, score = np.vstack([raw, more]), np.r_[score, weighing.score(space.encoding.features(more))]
-    order = np.argsort(-score, kind="stable")
-    climbed = [_climb(space, weighing, raw[[i]]) for i in order[:2]] if len(space.free) else []
-    for row, gain in sorted(climbed, key=lambda c: -c[1]):
-        if gain > score[order[0]] and len(taken.free(row)):
-            return row
-    return raw[order[:1]]
-
-
-def _choose_listed(
-    space: Space, weighing: Weighing, taken: Taken, centres: Array, rng: np.random.Generator
-) -> Array | None:
-    assert space.rows is not None
-    free = taken.free(space.rows)
-    if not len(free):
-        # Reading the most promising point once more teaches something only where readings scatter.
-        if not weighing.surrogate.noisy or not len(space.rows):
-            return None
-        free = space.rows
-    if len(free) > SCORED:
-        free = free[rng.choice(len(free), size=SCORED, replace=False)]
-    score = weighing.score(space.encoding.features(free))
-    return free[[int(np.argmax(score))]]
-
-
-def _climb(space: Space, weighing: Weighing, row: Array) -> tuple[Array, float]:
-    """Move the free continuous parameters of one row (1, d) uphill; the row reached and its score."""
-    free, encoding = space.free, space.encoding
-    start = encoding.unit(row)[0]
-    step = 1e-5
-
-    def downhill(u: Array) -> tuple[float, Array]:
-        unit = np.tile(start, (len(free) + 1, 1))
-        unit[:, free] = u
-        # Forward differences, turned inwards at the upper bound.
-        signs = np.where(u + step > 1.0, -1.0, 1.0)
-        unit[np.arange(1, len(free) + 1), free] += signs * step
-        raw = np.tile(row, (len(unit), 1))
-        raw[:, free] = encoding.from_unit(unit)[:, free]
-        score = weighing.score(encoding.features(raw))
-        return -float(score[0]), -(score[1:] - score[0]) / (signs * step)
-
-    found = minimize(
-        downhill, start[free], jac=True, method="L-BFGS-B", bounds=[(0.0, 1.0)] * len(free), options={"maxiter": 20}
-    )
-    unit = start[None].copy()
-    unit[0, free] = found.x
-    reached = row.copy()
-    reached[0, free] = encoding.from_unit(unit)[0, free]
-    return reached, -float(found.fun)

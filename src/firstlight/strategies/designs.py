@@ -24,8 +24,8 @@ class Random:
         # With the number of trials in it, one seed gives other points once some are under way.
         space, rng = space_of(spec), generator(seed, len(results.rows) + len(results.pending))
         if space.rows is not None:
-            free = Taken(space, results).free(space.rows)
-            chosen = free[rng.permutation(len(free))[:count]]
+            free = Taken(space, results).listed(space)
+            chosen = space.rows[free[rng.permutation(len(free))[:count]]]
         else:
             # In a space too large to list a repeat is next to impossible; looking for one would cost more and more.
             chosen = space.sample(count + 4, rng)[:count]
@@ -55,7 +55,7 @@ class Sobol:
         # Every point taken may have come from the sequence: those after it are surely enough.
         n = len(results.rows) + len(results.pending) + count
         unit = sobol(len(space.encoding.names), n, space.spec.seed)
-        free = taken.free(space.sample(n, generator(space.spec.seed), unit))
+        free = taken.free(space.sample(n, generator(space.spec.seed), unit), diverse=False)
         return free[:count] if len(free) >= count else None
 
 

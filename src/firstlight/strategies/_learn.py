@@ -1,0 +1,224 @@
+"""From results to surrogates: which readings to use, how far to trust each, and what failures tell."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import logsumexp
+
+from firstlight import core
+
+from ._common import Memo, digest
+from ._encoding import Array, Encoding, Indices
+from ._gp import GP, TRUST, Hyper, Mixture, Predictor, Trend, fit
+from ._surrogate import Surrogate
+
+LEARNED: frozenset[core.Cause] = frozenset(
+    {"did-not-converge", "invalid-input", "invalid-output", "timed-out", "out-of-memory", "crashed"}
+)
+"""Failures that tell of the point. The others tell of the world: a lost node says nothing of the point sent to it."""
+EXACT, FITTED = 1_000, 200
+"""At most so many readings are conditioned on, and so many are used to fit hyper-parameters."""
+SUCCESS_LENGTH = 0.5
+"""Length-scale of success while too few trials failed for one to be fitted."""
+HUGE = 1e100
+"""Readings beyond this are taken for this, so that their squares are still numbers."""
+POOLED = 2.0
+"""For how many readings the pooled variance of all replicates counts beside those of one trial."""
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """That readings follow what one earlier campaign made of the same observables, or (no trends) that none do.
+
+    `prior` is the log of its chance before any reading, `trends` what it expects of an observable and `units` by how
+    much that differs from point to point.
+    """
+
+    name: str
+    prior: float
+    trends: Mapping[str, Trend]
+    units: Mapping[str, float]
+    trials: int = 0
+
+
+COLD = Hypothesis("", 0.0, {}, {})
+
+
+@dataclass(frozen=True)
+class Readings:
+    """What good and bad trials told: features (n, D), losses (n, m), which are good, values and variances by name."""
+
+    features: Array
+    losses: Array
+    good: npt.NDArray[np.bool_]
+    values: Mapping[str, Array]
+    variances: Mapping[str, Array]
+    failed: Mapping[str, Array]
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+
+def learn(
+    spec: core.CampaignSpec,
+    encoding: Encoding,
+    results: core.Results,
+    fits: Memo[Hyper],
+    hypotheses: Sequence[Hypothesis] = (COLD,),
+) -> Surrogate | None:
+    """Surrogates of everything the goal asks for, or None where it was not observed yet."""
+    r = _readings(spec, encoding, results)
+    if not len(r):
+        return None
+    use = _informative(r.losses, r.good, EXACT)
+    gps: dict[str, Predictor] = {}
+    shares = np.zeros(len(hypotheses))
+    for name, y in r.values.items():
+        made, chances = _predictor(name, y, r, use, spec.goal, encoding, fits, hypotheses)
+        gps[name] = made
+        shares += chances / len(r.values)
+    success = {cause: _success(r, use, failed, encoding, fits) for cause, failed in r.failed.items()}
+    noisy = _noisy(r)
+    target = encoding.by_source(r.features, spec.fidelity)
+    counts = r.good & (np.abs(target - r.features) < 1e-9).all(1)
+    surrogate = Surrogate(
+        goal=spec.goal, gps=gps, success=success, known=r.losses[counts], noisy=noisy, trials=len(r),
+        names=encoding.names,
+        informed_by=tuple(
+            core.Influence(campaign=h.name, share=float(share), trials=h.trials)
+            for h, share in zip(hypotheses, shares, strict=True)
+            if h.name
+        ),
+    )  # fmt: skip
+    if (noisy and counts.any()) or (spec.fidelity and not counts.any() and r.good.any()):
+        kept = use[(counts if counts.any() else r.good)[use]]
+        surrogate = surrogate.knowing(surrogate.expected(target[kept if len(kept) else use]))
+    return surrogate
+
+
+def _readings(spec: core.CampaignSpec, encoding: Encoding, results: core.Results) -> Readings:
+    goal = spec.goal
+    wanted = sorted({o.observable for o in goal.objectives} | {b.observable for b in goal.outcome_constraints})
+    ok = [(row, seen) for row in results.rows if not row.failure and all(w in (seen := row.seen) for w in wanted)]
+    losses = np.array([[core.loss(o, seen[o.observable].value) for o in goal.objectives] for _, seen in ok])
+    causes: dict[str, list[core.Point]] = {}
+    for row in results.rows:
+        if row.failure and row.failure.cause in LEARNED:
+            causes.setdefault(row.failure.cause, []).append(row.ran)
+    return Readings(
+        features=encoding.features_as_run([row.ran for row, _ in ok]),
+        losses=np.clip(losses.reshape(len(ok), len(goal.objectives)), -HUGE, HUGE),
+        good=np.array([core.feasible(goal, seen) for _, seen in ok], dtype=bool),
+        values={w: np.clip([seen[w].value for _, seen in ok], -HUGE, HUGE) for w in wanted},
+        variances={w: _variances([row for row, _ in ok], w) for w in wanted},
+        failed={c: encoding.features_as_run(points[-EXACT // 2 :]) for c, points in sorted(causes.items())},
+    )
+
+
+def _variances(rows: Sequence[core.Row], name: str) -> Array:
+    """The known variance of each trial's reading (n,): of replicates, with their scatter pooled over the trials.
+
+    The scatter of two or three readings alone is worth little, so it counts together with that of all.
+    """
+    several = [[o for o in row.observations if o.observable == name] for row in rows]
+    known = np.minimum([row.seen[name].sigma for row in rows], HUGE) ** 2
+    bare = [i for i, found in enumerate(several) if len(found) > 1 and not any(o.sigma for o in found)]
+    if not bare:
+        return known
+    scatter = np.array([np.var(np.clip([o.value for o in several[i]], -HUGE, HUGE), ddof=1) for i in bare])
+    counts = np.array([len(several[i]) for i in bare])
+    pooled = float(((counts - 1) * scatter).sum() / (counts - 1).sum())
+    known[bare] = (POOLED * pooled + (counts - 1) * scatter) / (POOLED + counts - 1) / counts
+    return known
+
+
+def _predictor(
+    name: str, y: Array, r: Readings, use: Indices, goal: core.Goal, encoding: Encoding, fits: Memo[Hyper],
+    hypotheses: Sequence[Hypothesis],
+) -> tuple[Predictor, Array]:  # fmt: skip
+    """A Gaussian process a hypothesis, weighed by how well each explains the readings, and the weights (k,)."""
+    k = next((k for k, o in enumerate(goal.objectives) if o.observable == name), None)
+    shift, unit = scaling(y[use])
+    told = [h.units[name] for h in hypotheses if name in h.units]
+    if told:
+        # A few readings say less of how far they will differ than the earlier campaigns do.
+        unit = float(np.sqrt((len(y) * unit**2 * (len(y) > 1) + 5.0 * np.median(told) ** 2) / (len(y) + 5.0)))
+    x, values, variances = r.features[use], y[use], r.variances[name][use]
+    failed = np.vstack([r.features[:0], *r.failed.values()])
+    if k is not None and len(failed):
+        # Taken for as bad as the worst, a failure also drags down what lies around it.
+        few = failed[-EXACT // 2 :]
+        worst = float(values[int(np.argmax(r.losses[use, k]))])
+        x, values = np.vstack([x, few]), np.r_[values, np.full(len(few), worst)]
+        variances = np.r_[variances, np.zeros(len(few))]
+    gps, chances = [], []
+    for h in hypotheses:
+        trend = h.trends.get(name)
+        hyper = _hyper(r, y, r.variances[name], encoding, fits, trend, unit if told else None)
+        gps.append(GP(x, values, variances, encoding.owner, hyper, shift, unit, trend))
+        chances.append(h.prior + hyper.evidence)
+    if len(gps) == 1:
+        return gps[0], np.ones(1)
+    weights = np.exp(np.array(chances) - logsumexp(chances))
+    kept = np.flatnonzero(weights > 0.01 * weights.max())
+    return Mixture([gps[i] for i in kept], weights[kept] / weights[kept].sum()), weights
+
+
+def _success(r: Readings, use: Indices, failed: Array, encoding: Encoding, fits: Memo[Hyper]) -> GP:
+    """A Gaussian process of success (1) and failure (0) by one cause."""
+    x, y = np.vstack([r.features[use], failed]), np.r_[np.ones(len(use)), np.zeros(len(failed))]
+    lengths = np.full(len(encoding.names), SUCCESS_LENGTH)
+    return GP(x, y, np.zeros(len(y)), encoding.owner, Hyper(lengths, 0.01, 1.0), *scaling(y))
+
+
+def scaling(y: Array) -> tuple[float, float]:
+    """Mean and deviation of readings, safe for enormous and for equal ones."""
+    size = float(np.abs(y).max()) or 1.0
+    z = y / size
+    deviation = float(z.std()) * size
+    return float(z.mean()) * size, deviation if deviation > 1e-12 * size else size
+
+
+def _hyper(
+    r: Readings, y: Array, variances: Array, encoding: Encoding, fits: Memo[Hyper], trend: Trend | None,
+    unit: float | None,
+) -> Hyper:  # fmt: skip
+    """Hyper-parameters fitted to the first so many readings, a number that grows in ever larger steps.
+
+    So most calls find them in the memo, and a call that does not works out the same ones.
+    """
+    n = len(y)
+    step = 2 ** max(0, int(np.log2(n / 16.0))) if n > 16 else 1
+    first = n - n % step
+    use = _informative(r.losses[:first], r.good[:first], FITTED)
+    shift, own = scaling(y[use])
+    unit = unit or own
+    x, z, known = r.features[use], (y[use] - shift) / unit, variances[use] / unit / unit
+    if trend is None:
+        return fits.get(digest(x, z, known), lambda: fit(x, z, known, encoding.owner))
+    before = (trend(x) - shift) / unit
+    follows = TRUST * np.outer(before, before)
+    return fits.get(digest(x, z, known, before), lambda: fit(x, z - before, known, encoding.owner, follows))
+
+
+def _informative(losses: Array, good: npt.NDArray[np.bool_], most: int) -> Indices:
+    """Which readings to use where there are too many: the best third, and the rest evenly over time; ascending."""
+    n = len(losses)
+    if n <= most:
+        return np.arange(n)
+    scale = np.where(np.ptp(losses, axis=0) > 0, np.ptp(losses, axis=0), 1.0)
+    order = np.argsort(((losses - losses.min(0)) / scale).sum(1) + 10.0 * ~good, kind="stable")
+    best, rest = order[: most // 3], np.sort(order[most // 3 :])
+    even = rest[np.linspace(0, len(rest) - 1, most - len(best)).astype(int)]
+    return np.unique(np.r_[best, even])
+
+
+def _noisy(r: Readings) -> bool:
+    """Whether readings scatter: some come with a sigma, or one point was read twice and differently."""
+    if any(v.any() for v in r.variances.values()):
+        return True
+    first: dict[bytes, Array] = {}
+    pairs = zip(r.features, r.losses, strict=True)
+    return any(not np.array_equal(first.setdefault(x.tobytes(), y), y) for x, y in pairs)

@@ -1,0 +1,146 @@
+"""Looking for the most promising point of a space, and for the source to ask about it."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.optimize import minimize
+
+from firstlight import core
+
+from ._common import Taken
+from ._encoding import Array
+from ._space import Space
+from ._surrogate import Weighing
+
+SAMPLED = 384
+"""Candidates drawn over the whole space for one choice, besides those near the best points."""
+SCORED = 6_000
+"""At most this many listed points are scored for one choice."""
+CLIMBS = ((0.1, 128), (0.03, 96), (0.01, 64))
+"""Width and number of the candidates in each round around the most promising points."""
+ASKED = 256
+"""For so many of the most promising points all sources are compared."""
+SILENT = 0.1
+"""A source that explains less of the target's variance than this is not asked."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The row chosen (1, d) among candidates (n, d), and the score of each: the logarithm of what it promises."""
+
+    row: Array
+    score: float
+    candidates: Array
+    scores: Array
+
+
+def choose(space: Space, weighing: Weighing, taken: Taken, centres: Array, rng: np.random.Generator) -> Choice | None:
+    """The most promising row not taken yet; None where all are, unless repeating one can still teach."""
+    fidelity = space.spec.fidelity
+    room = space if fidelity is None else space.narrowed({fidelity.parameter: fidelity.target})
+    pick = _choose_listed if room.rows is not None else _choose_anywhere
+    choice = pick(room, weighing, taken, centres, rng)
+    return choice if fidelity is None else _best_source(space, weighing, taken, choice, fidelity)
+
+
+def _best_source(
+    space: Space, weighing: Weighing, taken: Taken, choice: Choice | None, fidelity: core.Fidelity
+) -> Choice | None:
+    """The point and the source that together promise most for their cost.
+
+    What a point promises at the target source counts by how much of its variance there a reading by the source would
+    explain, and by what the source costs (after Huang, Allen, Notz and Miller 2006, Sequential kriging optimization
+    using multiple-fidelity evaluations). So a source that does not tell of the target is left alone however cheap.
+    """
+    if choice is None:
+        return None
+    encoding, surrogate = space.encoding, weighing.surrogate
+    top = np.argsort(-choice.scores, kind="stable")[:ASKED]
+    rows, scores = np.vstack([choice.row, choice.candidates[top]]), np.r_[choice.score, choice.scores[top]]
+    features = encoding.features(rows)
+    dear = next(s.cost for s in fidelity.sources if s.value == fidelity.target)
+    best: tuple[float, Array] = (-np.inf, rows[:1])
+    for source in fidelity.sources:
+        there = encoding.narrowed({fidelity.parameter: source.value})
+        asked, worth = np.clip(rows, there.low, there.high), scores + np.log(dear / source.cost)
+        if source.value != fidelity.target:
+            told = surrogate.explained(features, encoding.features(asked))
+            worth = np.where(told > SILENT, worth + np.log(np.maximum(told, SILENT)), -np.inf)
+            if space.rows is not None:
+                legal = [tuple(p.values()) in space.places for p in encoding.points(asked)]
+                worth = np.where(legal, worth, -np.inf)
+        for i in np.argsort(-worth, kind="stable")[:ASKED]:
+            if worth[i] <= best[0]:
+                break
+            if len(taken.free(asked[[i]])) or (source.value == fidelity.target and surrogate.noisy):
+                best = (float(worth[i]), asked[[i]])
+                break
+    return replace(choice, row=best[1], score=float(best[0])) if np.isfinite(best[0]) else choice
+
+
+def _choose_anywhere(
+    space: Space, weighing: Weighing, taken: Taken, centres: Array, rng: np.random.Generator
+) -> Choice | None:
+    tries = [space.sample(SAMPLED, rng)]
+    if len(centres):
+        tries += [space.near(centres, 96, width, rng) for width in (0.2, 0.05)]
+    found = np.vstack(tries)
+    raw = taken.free(found)
+    raw = raw if len(raw) else taken.free(found, diverse=False)
+    if not len(raw):
+        return None
+    score = weighing.score(space.encoding.features(raw))
+    for width, number in CLIMBS:
+        top = raw[np.argsort(-score, kind="stable")[:4]]
+        more = taken.free(space.near(top, number, width, rng))
+        raw, score = np.vstack([raw, more]), np.r_[score, weighing.score(space.encoding.features(more))]
+    order = np.argsort(-score, kind="stable")
+    climbed = [_climb(space, weighing, raw[[i]]) for i in order[:2]] if len(space.free) else []
+    for row, gain in sorted(climbed, key=lambda c: -c[1]):
+        if gain > score[order[0]] and len(taken.free(row)):
+            return Choice(row, gain, raw, score)
+    return Choice(raw[order[:1]], float(score[order[0]]), raw, score)
+
+
+def _choose_listed(
+    space: Space, weighing: Weighing, taken: Taken, centres: Array, rng: np.random.Generator
+) -> Choice | None:
+    assert space.rows is not None
+    free = taken.listed(space)
+    if not len(free):
+        # Reading the most promising point once more teaches something only where readings scatter.
+        if not weighing.surrogate.noisy or not len(space.rows):
+            return None
+        free = np.arange(len(space.rows))
+    if len(free) > SCORED:
+        free = rng.choice(free, size=SCORED, replace=False)
+    score = weighing.score(space.features[free])
+    i = int(np.argmax(score))
+    return Choice(space.rows[free[[i]]], float(score[i]), space.rows[free], score)
+
+
+def _climb(space: Space, weighing: Weighing, row: Array) -> tuple[Array, float]:
+    """Move the free continuous parameters of one row (1, d) uphill; the row reached and its score."""
+    free, encoding = space.free, space.encoding
+    start = encoding.unit(row)[0]
+    step = 1e-5
+
+    def downhill(u: Array) -> tuple[float, Array]:
+        unit = np.tile(start, (len(free) + 1, 1))
+        unit[:, free] = u
+        # Forward differences, turned inwards at the upper bound.
+        signs = np.where(u + step > 1.0, -1.0, 1.0)
+        unit[np.arange(1, len(free) + 1), free] += signs * step
+        raw = np.tile(row, (len(unit), 1))
+        raw[:, free] = encoding.from_unit(unit)[:, free]
+        score = weighing.score(encoding.features(raw))
+        return -float(score[0]), -(score[1:] - score[0]) / (signs * step)
+
+    found = minimize(
+        downhill, start[free], jac=True, method="L-BFGS-B", bounds=[(0.0, 1.0)] * len(free), options={"maxiter": 20}
+    )
+    unit = start[None].copy()
+    unit[0, free] = found.x
+    reached = row.copy()
+    reached[0, free] = encoding.from_unit(unit)[0, free]
+    return reached, -float(found.fun)
