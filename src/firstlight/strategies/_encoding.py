@@ -41,7 +41,7 @@ class Encoding:
         for j, p in enumerate(self.parameters):
             if p.name in fixed:
                 value = fixed[p.name]
-                raw = value if isinstance(p, core.Continuous | core.Integer) else p.values.index(value)  # type: ignore[arg-type]
+                raw = value if isinstance(p, core.Continuous | core.Integer) else list(p.values).index(value)
                 made.low[j] = made.high[j] = float(raw)
         return made
 
@@ -80,6 +80,16 @@ class Encoding:
         value = self._first + np.clip(unit, 0.0, 1.0) * self._width
         value = np.where(self.log, np.exp(np.where(self.log, value, 0.0)), value)
         return np.asarray(np.clip(np.where(self.whole, np.round(value), value), self.low, self.high))
+
+    def value(self, j: int, unit: Array) -> Array:
+        """Features of one number as its values, wherever they lie."""
+        value = self._first[j] + unit * self._width[j]
+        return np.asarray(np.exp(value) if self.log[j] else value)
+
+    def unit_value(self, j: int, value: Array) -> Array:
+        """Values of one number as its features, wherever they lie."""
+        value = np.log(np.maximum(value, np.finfo(float).tiny)) if self.log[j] else value
+        return np.asarray((value - self._first[j]) / self._width[j])
 
     @property
     def whole(self) -> npt.NDArray[np.bool_]:
@@ -149,7 +159,6 @@ def _as_run(encoding: Encoding, j: int, values: Sequence[core.Scalar | None]) ->
     if numbers is not None:
         unit = (value - numbers[0]) / ((numbers[-1] - numbers[0]) or 1.0)
     else:
-        unit = (np.log(np.maximum(value, np.finfo(float).tiny)) if encoding.log[j] else value) - encoding._first[j]
-        unit = unit / encoding._width[j]
+        unit = encoding.unit_value(j, value)
     # An instrument may overshoot a bound; far beyond it the value is taken for a slip of the pen.
     return np.clip(np.where(np.isfinite(unit), unit, 0.5), -0.5, 1.5)[:, None]

@@ -172,6 +172,9 @@ class GP:
         z = (y - shift) / unit - self._before
         covariance = self._kernel(self._scaled, self._scaled, self._before, self._before)
         covariance[np.diag_indices(len(y))] += hyper.noise + extra / unit**2 + JITTER
+        if not len(y):
+            self._whiten, self._mean, self._alpha = np.empty((0, 0)), 0.0, np.empty(0)
+            return
         # The inverse of the factor once, because many small predictions follow.
         self._whiten = np.asarray(lapack.dtrtri(cholesky(covariance, lower=True, check_finite=False), lower=1)[0])
         ones, white = self._whiten.sum(1), self._whiten @ z

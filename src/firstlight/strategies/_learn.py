@@ -1,7 +1,7 @@
 """From results to surrogates: which readings to use, how far to trust each, and what failures tell."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +11,7 @@ from firstlight import core
 
 from ._common import Memo, digest
 from ._encoding import Array, Encoding, Indices
-from ._gp import GP, TRUST, Hyper, Mixture, Predictor, Trend, fit
+from ._gp import GP, NOISE, TRUST, Hyper, Mixture, Predictor, Trend, fit
 from ._surrogate import Surrogate
 
 LEARNED: frozenset[core.Cause] = frozenset(
@@ -24,26 +24,29 @@ SUCCESS_LENGTH = 0.5
 """Length-scale of success while too few trials failed for one to be fitted."""
 HUGE = 1e100
 """Readings beyond this are taken for this, so that their squares are still numbers."""
+USUAL = 5.0
+"""For how many readings what earlier campaigns say of their scale counts."""
+UNLIKELY = 0.01
+"""A hypothesis less likely than this part of the likeliest has no say."""
 POOLED = 2.0
 """For how many readings the pooled variance of all replicates counts beside those of one trial."""
 
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """That readings follow what one earlier campaign made of the same observables, or (no trends) that none do.
+    """That readings follow what some earlier campaigns made of the same observables, or (no trends) that none do.
 
-    `prior` is the log of its chance before any reading, `trends` what it expects of an observable and `units` by how
-    much that differs from point to point.
+    `prior` is the log of its chance before any reading, `trends` what it expects of an observable, and `levels` what
+    was usual there and by how much points differed. `campaigns` says of how many trials each campaign tells.
     """
 
-    name: str
-    prior: float
-    trends: Mapping[str, Trend]
-    units: Mapping[str, float]
-    trials: int = 0
+    prior: float = 0.0
+    trends: Mapping[str, Trend] = field(default_factory=dict)
+    levels: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    campaigns: Mapping[str, int] = field(default_factory=dict)
 
 
-COLD = Hypothesis("", 0.0, {}, {})
+COLD = Hypothesis()
 
 
 @dataclass(frozen=True)
@@ -68,34 +71,56 @@ def learn(
     fits: Memo[Hyper],
     hypotheses: Sequence[Hypothesis] = (COLD,),
 ) -> Surrogate | None:
-    """Surrogates of everything the goal asks for, or None where it was not observed yet."""
+    """Surrogates of everything the goal asks for, or None where it was not observed yet and nothing is expected."""
     r = _readings(spec, encoding, results)
-    if not len(r):
+    told = {name for h in hypotheses for name in h.trends}
+    if not len(r) and not (r.values.keys() <= told):
         return None
     use = _informative(r.losses, r.good, EXACT)
     gps: dict[str, Predictor] = {}
-    shares = np.zeros(len(hypotheses))
-    for name, y in r.values.items():
-        made, chances = _predictor(name, y, r, use, spec.goal, encoding, fits, hypotheses)
-        gps[name] = made
-        shares += chances / len(r.values)
-    success = {cause: _success(r, use, failed, encoding, fits) for cause, failed in r.failed.items()}
-    noisy = _noisy(r)
+    chances = np.zeros(len(hypotheses))
+    for name in r.values:
+        gps[name], share = _predictor(name, r, use, spec.goal, encoding, fits, hypotheses)
+        chances += share / len(r.values)
     target = encoding.by_source(r.features, spec.fidelity)
     counts = r.good & (np.abs(target - r.features) < 1e-9).all(1)
     surrogate = Surrogate(
-        goal=spec.goal, gps=gps, success=success, known=r.losses[counts], noisy=noisy, trials=len(r),
+        goal=spec.goal,
+        gps=gps,
+        success={cause: _success(r, use, failed, encoding) for cause, failed in r.failed.items()},
+        known=r.losses[counts],
+        noisy=_noisy(r),
+        trials=len(r),
         names=encoding.names,
-        informed_by=tuple(
-            core.Influence(campaign=h.name, share=float(share), trials=h.trials)
-            for h, share in zip(hypotheses, shares, strict=True)
-            if h.name
-        ),
-    )  # fmt: skip
-    if (noisy and counts.any()) or (spec.fidelity and not counts.any() and r.good.any()):
+        informed_by=_influences(hypotheses, chances),
+    )
+    if not len(r):
+        # Whatever is better than usual is an improvement, for the first points to go where most is expected.
+        usual = [_usual(name, hypotheses)[0] for name in (o.observable for o in spec.goal.objectives)]
+        return surrogate.knowing(
+            np.array([[core.loss(o, x) for o, x in zip(spec.goal.objectives, usual, strict=True)]])
+        )
+    if (surrogate.noisy and counts.any()) or (spec.fidelity and not counts.any() and r.good.any()):
         kept = use[(counts if counts.any() else r.good)[use]]
         surrogate = surrogate.knowing(surrogate.expected(target[kept if len(kept) else use]))
     return surrogate
+
+
+def _influences(hypotheses: Sequence[Hypothesis], chances: Array) -> tuple[core.Influence, ...]:
+    """Which earlier campaigns have a part in the predictions, and how great a part."""
+    shares: dict[str, float] = {}
+    trials: dict[str, int] = {}
+    for h, chance in zip(hypotheses, chances, strict=True):
+        for name, count in h.campaigns.items():
+            shares[name] = shares.get(name, 0.0) + float(chance) / len(h.campaigns)
+            trials[name] = count
+    return tuple(core.Influence(campaign=n, share=min(share, 1.0), trials=trials[n]) for n, share in shares.items())
+
+
+def _usual(name: str, hypotheses: Sequence[Hypothesis]) -> tuple[float, float]:
+    """What earlier campaigns usually read of an observable, and by how much their points differed."""
+    levels = [h.levels[name] for h in hypotheses if name in h.levels]
+    return float(np.median([level for level, _ in levels])), float(np.median([unit for _, unit in levels]))
 
 
 def _readings(spec: core.CampaignSpec, encoding: Encoding, results: core.Results) -> Readings:
@@ -135,38 +160,41 @@ def _variances(rows: Sequence[core.Row], name: str) -> Array:
 
 
 def _predictor(
-    name: str, y: Array, r: Readings, use: Indices, goal: core.Goal, encoding: Encoding, fits: Memo[Hyper],
+    name: str, r: Readings, use: Indices, goal: core.Goal, encoding: Encoding, fits: Memo[Hyper],
     hypotheses: Sequence[Hypothesis],
 ) -> tuple[Predictor, Array]:  # fmt: skip
     """A Gaussian process a hypothesis, weighed by how well each explains the readings, and the weights (k,)."""
     k = next((k for k, o in enumerate(goal.objectives) if o.observable == name), None)
-    shift, unit = scaling(y[use])
-    told = [h.units[name] for h in hypotheses if name in h.units]
+    y, variances = r.values[name], r.variances[name]
+    told = any(name in h.levels for h in hypotheses)
+    x, values, known = r.features[use], y[use], variances[use]
+    shift, unit = scaling(values) if len(values) else (0.0, 0.0)
     if told:
         # A few readings say less of how far they will differ than the earlier campaigns do.
-        unit = float(np.sqrt((len(y) * unit**2 * (len(y) > 1) + 5.0 * np.median(told) ** 2) / (len(y) + 5.0)))
-    x, values, variances = r.features[use], y[use], r.variances[name][use]
+        level, usual = _usual(name, hypotheses)
+        shift = shift if len(values) else level
+        unit = float(np.hypot(unit * np.sqrt(len(y) * (len(y) > 1)), usual * np.sqrt(USUAL)) / np.sqrt(len(y) + USUAL))
     failed = np.vstack([r.features[:0], *r.failed.values()])
-    if k is not None and len(failed):
+    if k is not None and len(failed) and len(values):
         # Taken for as bad as the worst, a failure also drags down what lies around it.
         few = failed[-EXACT // 2 :]
         worst = float(values[int(np.argmax(r.losses[use, k]))])
         x, values = np.vstack([x, few]), np.r_[values, np.full(len(few), worst)]
-        variances = np.r_[variances, np.zeros(len(few))]
+        known = np.r_[known, np.zeros(len(few))]
     gps, chances = [], []
     for h in hypotheses:
         trend = h.trends.get(name)
-        hyper = _hyper(r, y, r.variances[name], encoding, fits, trend, unit if told else None)
-        gps.append(GP(x, values, variances, encoding.owner, hyper, shift, unit, trend))
+        hyper = _hyper(r, y, variances, encoding, fits, trend, (shift, unit) if told else None)
+        gps.append(GP(x, values, known, encoding.owner, hyper, shift, unit, trend))
         chances.append(h.prior + hyper.evidence)
     if len(gps) == 1:
         return gps[0], np.ones(1)
     weights = np.exp(np.array(chances) - logsumexp(chances))
-    kept = np.flatnonzero(weights > 0.01 * weights.max())
+    kept = np.flatnonzero(weights > UNLIKELY * weights.max())
     return Mixture([gps[i] for i in kept], weights[kept] / weights[kept].sum()), weights
 
 
-def _success(r: Readings, use: Indices, failed: Array, encoding: Encoding, fits: Memo[Hyper]) -> GP:
+def _success(r: Readings, use: Indices, failed: Array, encoding: Encoding) -> GP:
     """A Gaussian process of success (1) and failure (0) by one cause."""
     x, y = np.vstack([r.features[use], failed]), np.r_[np.ones(len(use)), np.zeros(len(failed))]
     lengths = np.full(len(encoding.names), SUCCESS_LENGTH)
@@ -183,19 +211,21 @@ def scaling(y: Array) -> tuple[float, float]:
 
 def _hyper(
     r: Readings, y: Array, variances: Array, encoding: Encoding, fits: Memo[Hyper], trend: Trend | None,
-    unit: float | None,
+    scale: tuple[float, float] | None,
 ) -> Hyper:  # fmt: skip
     """Hyper-parameters fitted to the first so many readings, a number that grows in ever larger steps.
 
-    So most calls find them in the memo, and a call that does not works out the same ones.
+    So most calls find them in the memo, and a call that does not works out the same ones. `scale`, a shift and a unit
+    where not the readings' own, is the same for all hypotheses, so that what each makes of the readings compares.
     """
     n = len(y)
-    step = 2 ** max(0, int(np.log2(n / 16.0))) if n > 16 else 1
+    step = 2 ** max(0, int(np.log2(n / 16.0))) if n > 16 and scale is None else 1
     first = n - n % step
     use = _informative(r.losses[:first], r.good[:first], FITTED)
-    shift, own = scaling(y[use])
-    unit = unit or own
+    shift, unit = scale or scaling(y[use])
     x, z, known = r.features[use], (y[use] - shift) / unit, variances[use] / unit / unit
+    if not n:
+        return Hyper(np.ones(len(encoding.names)), float(np.exp(NOISE[0])), 1.0)
     if trend is None:
         return fits.get(digest(x, z, known), lambda: fit(x, z, known, encoding.owner))
     before = (trend(x) - shift) / unit

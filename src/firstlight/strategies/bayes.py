@@ -11,7 +11,7 @@ from firstlight import core
 from ._common import Memo, Taken, generator, space_of, spread, unknown_options, whole_option
 from ._encoding import Array
 from ._gp import Hyper
-from ._learn import learn
+from ._learn import COLD, Hypothesis, learn
 from ._search import Choice, choose
 from ._space import Space
 from ._surrogate import Surrogate, Weighing, far_apart
@@ -53,8 +53,12 @@ class Bayes:
 
     def _learned(self, space: Space, results: core.Results, pending: Sequence[core.Point]) -> Surrogate | None:
         """What is known before this design; None where nothing was observed."""
-        surrogate = learn(space.spec, space.encoding, results, self._fits)
-        return surrogate and _believing(surrogate, space, pending)
+        surrogate = learn(space.spec, space.encoding, results, self._fits, self._hypotheses(space, results))
+        return surrogate and believing(surrogate, space, pending)
+
+    def _hypotheses(self, space: Space, results: core.Results) -> Sequence[Hypothesis]:
+        """What readings may follow: here nothing that was known before."""
+        return (COLD,)
 
     def _starts(self, space: Space, results: core.Results) -> int:
         """How many space-filling points come first."""
@@ -98,7 +102,7 @@ class Bayes:
                     decision=_decision(space, weighing, choice, outlook),
                 )
             )  # fmt: skip
-            surrogate = _believing(surrogate, space, [point])
+            surrogate = believing(surrogate, space, [point])
         return proposals
 
     def _fill(
@@ -136,7 +140,7 @@ def _first_source(space: Space, number: int) -> Space:
     return space.narrowed({fidelity.parameter: fidelity.target if number % 4 == 3 else cheapest})
 
 
-def _believing(surrogate: Surrogate, space: Space, points: Sequence[core.Point]) -> Surrogate:
+def believing(surrogate: Surrogate, space: Space, points: Sequence[core.Point]) -> Surrogate:
     """As if some points had turned out as expected; only those by the target source count as known."""
     features = space.encoding.features_as_run(points)
     target = space.encoding.by_source(features, space.spec.fidelity)
