@@ -127,6 +127,7 @@ class Campaign:
         pool: Sequence[Mapping[str, core.Scalar]] | core.Pool | None = None,
         strategy: str | core.StrategySpec = "bayes",
         no_improvement: core.NoImprovement | None = None,
+        regret: core.Regret | None = None,
         batch: int = 1,
         parallel: int = 1,
         seed: int = 0,
@@ -138,7 +139,7 @@ class Campaign:
     ) -> None:
         goal = Goal(
             objectives=tuple(objectives), outcome_constraints=tuple(outcome_constraints),
-            budget=budget or Budget(), no_improvement=no_improvement,
+            budget=budget or Budget(), no_improvement=no_improvement, regret=regret,
         )  # fmt: skip
         spec = CampaignSpec(
             id=name, title=title, description=description, parameters=tuple(parameters), goal=goal,

@@ -61,6 +61,14 @@ class Spent(core.Value, frozen=True):
     seconds_limit: float | None
 
 
+class OutlookDocument(core.Value, frozen=True):
+    """The chance that more than `gain` is still to be gained; `stops_at` is null where that ends nothing."""
+
+    gain: float
+    chance: float
+    stops_at: float | None
+
+
 class CampaignDocument(core.Value, frozen=True):
     """A campaign as it stands."""
 
@@ -81,6 +89,7 @@ class CampaignDocument(core.Value, frozen=True):
     failures: dict[str, int]
     spent: Spent
     best: tuple[TrialDocument, ...]
+    outlook: OutlookDocument | None
     open: tuple[OpenTrial, ...]
     waiting: tuple[Waiting, ...]
     dataset: str
@@ -99,9 +108,17 @@ def campaign_document(board: Board, holder: str, now: float) -> CampaignDocument
         strategy=c.spec.strategy.name, seed=c.spec.seed, parallel=c.parallel, runner=holder, seq=c.seq,
         opened=board.opened, last=c.last, trials=board.ended, succeeded=c.succeeded, failed=c.failed,
         failures=dict(board.failures), spent=spent, best=tuple(trial_document(r) for r in board.best),
+        outlook=_outlook(c),
         open=tuple(_open(board, t, now) for t in c.open.values()), waiting=waiting_documents(board),
         dataset=c.dataset, model=c.model,
     )  # fmt: skip
+
+
+def _outlook(c: core.Campaign) -> OutlookDocument | None:
+    if c.outlook is None:
+        return None
+    rule = c.spec.goal.regret
+    return OutlookDocument(gain=c.outlook.gain, chance=c.outlook.chance, stops_at=rule.chance if rule else None)
 
 
 def trial_document(row: core.Row) -> TrialDocument:
