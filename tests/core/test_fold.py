@@ -326,3 +326,30 @@ def test_both_folds_replay_to_what_the_live_campaign_was(
     assert campaign.cost == pytest.approx(sum(r.cost for r in core.Ledger(entries).view().rows))
     assert campaign.succeeded + campaign.failed == core.Ledger(entries).ended
     assert [e.seq for e in entries] == list(range(1, len(entries) + 1))
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
+def test_a_decision_holds_only_what_a_journal_can_keep(bad: float) -> None:
+    with pytest.raises(ValueError, match="finite"):
+        core.Decision(criterion="c", score=bad)
+    with pytest.raises(ValueError, match=r"learned of y, noise, must be a finite number"):
+        core.Decision(criterion="c", learned={"y": {"noise": bad}})
+    with pytest.raises(ValueError, match="finite"):
+        core.Alternative(point={}, score=bad)
+    with pytest.raises(ValueError, match="share of c1"):
+        core.Influence(campaign="c1", share=bad)
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        core.Outlook(gain=1.0, chance=bad)
+    with pytest.raises(ValueError, match="finite"):
+        core.Outlook(gain=bad, chance=0.5)
+
+
+def test_a_surprise_is_in_standard_deviations() -> None:
+    def of(observable: str, value: float, sigma: float = 0.0) -> core.Observation:
+        return core.Observation(observable=observable, value=value, sigma=sigma)
+
+    row = core.Row(
+        trial="1", point={}, predicted=(of("y", 1.0, 0.3), of("z", 2.0), of("w", 0.0, 1.0)),
+        observations=(of("y", 9.0), of("y", 2.0, 0.4), of("z", 3.0), of("v", 1.0)),
+    )  # fmt: skip
+    assert row.surprise == {"y": pytest.approx(2.0)}
