@@ -9,6 +9,7 @@ import msgspec
 import pytest
 import typer
 
+from firstlight import core
 from firstlight.cli import Exit, _documents, cli
 from firstlight.cli._output import MEANING
 
@@ -64,6 +65,10 @@ def test_exit_codes_are_those_of_the_program() -> None:
         _documents.Waiting,
         _documents.Spent,
         _documents.OutlookDocument,
+        _documents.ExplanationDocument,
+        _documents.ReplayDocument,
+        core.Decision,
+        core.Asked,
     ],
 )
 def test_every_field_is_on_the_page(kind: type[msgspec.Struct]) -> None:

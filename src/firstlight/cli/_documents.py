@@ -1,11 +1,15 @@
 """What `--json` says: one stable shape for a campaign, one for a fact."""
 
-from typing import Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from .. import core
 from ._board import Board
+
+if TYPE_CHECKING:
+    from .. import engine
 
 
 class Seen(core.Value, frozen=True):
@@ -96,6 +100,41 @@ class CampaignDocument(core.Value, frozen=True):
     model: str
 
 
+class ReplayDocument(core.Value, frozen=True):
+    """The strategy asked again; `point` is null where it has none to offer any more."""
+
+    same: bool
+    point: core.Point | None
+    predicted: dict[str, Seen]
+    reason: str
+    decision: core.Decision | None
+    differences: tuple[dict[str, Any], ...]
+    versions: dict[str, str]
+
+
+class ExplanationDocument(core.Value, frozen=True):
+    """Why a trial's point was chosen, and what came of it."""
+
+    trial: str
+    status: str
+    point: core.Point
+    as_run: core.Point
+    source: str
+    reason: str
+    by: str
+    proposed: float
+    ended: float
+    predicted: dict[str, Seen]
+    observed: dict[str, Seen]
+    z: dict[str, float]
+    failure: str | None
+    message: str
+    decision: core.Decision | None
+    asked: core.Asked | None
+    versions: dict[str, str]
+    replay: ReplayDocument | None
+
+
 def campaign_document(board: Board, holder: str, now: float) -> CampaignDocument:
     """A campaign as it stands, for `show`, `list` and the end of `run`."""
     c, budget = board.campaign, board.spec.goal.budget
@@ -123,10 +162,34 @@ def _outlook(c: core.Campaign) -> OutlookDocument | None:
 
 def trial_document(row: core.Row) -> TrialDocument:
     """A trial that has ended."""
-    seen = {name: Seen(value=o.value, unit=o.unit, sigma=o.sigma) for name, o in row.seen.items()}
     return TrialDocument(
-        trial=row.trial, point=row.ran, observed=seen, cost=row.cost,
+        trial=row.trial, point=row.ran, observed=_seen(row.observations), cost=row.cost,
         failure=row.failure.cause if row.failure else None, message=row.failure.message if row.failure else "",
+    )  # fmt: skip
+
+
+def _seen(observations: Iterable[core.Observation]) -> dict[str, Seen]:
+    return {o.observable: Seen(value=o.value, unit=o.unit, sigma=o.sigma) for o in observations}
+
+
+def explanation_document(
+    why: "engine.Explanation", again: "engine.Replay | None", now: dict[str, str]
+) -> ExplanationDocument:
+    """Why a trial's point was chosen; with the strategy asked again, by these versions."""
+    row, failure = why.row, why.row.failure
+    replay = None
+    if again is not None:
+        said = again.now or core.Proposal(point={})
+        replay = ReplayDocument(
+            same=again.same, point=again.now and said.point, predicted=_seen(said.predicted), reason=said.reason,
+            decision=said.decision, differences=tuple(map(msgspec.to_builtins, again.differences)), versions=now,
+        )  # fmt: skip
+    return ExplanationDocument(
+        trial=row.trial, status=why.status, point=row.point, as_run=row.as_run, source=row.source, reason=row.reason,
+        by=why.by, proposed=row.proposed, ended=row.ended, predicted=_seen(row.predicted),
+        observed=_seen(row.observations), z=row.surprise, failure=failure.cause if failure else None,
+        message=failure.message if failure else why.withdrawn, decision=row.decision, asked=why.asked,
+        versions=why.versions, replay=replay,
     )  # fmt: skip
 
 

@@ -42,6 +42,14 @@ class Explanation(core.Value, frozen=True):
         return f"the journal does not say what {strategy} was asked for trial {self.trial}: an older version wrote it"
 
 
+class Difference(core.Value, frozen=True):
+    """One field of a proposal, as in "point.x" and "decision.runners_up[0].score", then and now (None: not there)."""
+
+    field: str
+    then: Any
+    now: Any
+
+
 class Replay(core.Value, frozen=True):
     """What a strategy chose, and what it chooses `now`, asked the same (None: it has no such point any more)."""
 
@@ -54,10 +62,9 @@ class Replay(core.Value, frozen=True):
         return self.then == self.now
 
     @property
-    def differences(self) -> tuple[str, ...]:
-        """The fields that differ, as in "point.x" and "decision.runners_up[0].score"; "" where there is no point."""
-        now = None if self.now is None else msgspec.to_builtins(self.now)
-        return tuple(_differences(msgspec.to_builtins(self.then), now, ""))
+    def differences(self) -> tuple[Difference, ...]:
+        """Every field that differs; one without a name where there is no such point any more."""
+        return tuple(_differences(msgspec.to_builtins(self.then), msgspec.to_builtins(self.now), ""))
 
 
 async def explain(campaign_id: str, trial: str, journal: Journal) -> Explanation:
@@ -109,8 +116,7 @@ async def ask_again(recorded: Explanation, journal: Journal, strategy: Strategy)
     return Replay(then=then, now=msgspec.json.decode(msgspec.json.encode(now), type=Proposal | None))
 
 
-def _differences(then: Any, now: Any, at: str) -> Iterator[str]:
-    """The paths at which two plain values differ, no deeper than either goes."""
+def _differences(then: Any, now: Any, at: str) -> Iterator[Difference]:
     if isinstance(then, dict) and isinstance(now, dict):
         for key in dict.fromkeys([*then, *now]):
             yield from _differences(then.get(key), now.get(key), f"{at}.{key}" if at else str(key))
@@ -118,4 +124,4 @@ def _differences(then: Any, now: Any, at: str) -> Iterator[str]:
         for i, (a, b) in enumerate(zip(then, now, strict=True)):
             yield from _differences(a, b, f"{at}[{i}]")
     elif then != now:
-        yield at
+        yield Difference(field=at, then=then, now=now)
