@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -179,12 +180,12 @@ def test_ctrl_c_lays_the_campaign_down_at_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("strategy", ["bayes", "random", "sobol", "grid", "portfolio"])
 def test_every_choice_of_a_parallel_campaign_is_made_again(strategy: str, tmp_path: Path) -> None:
-    def rough(point: dict[str, float]) -> float:
+    def rough(point: dict[str, Any]) -> float:
         if point["x"] > 1.7:
             raise fl.Failed("crashed")
-        return parabola(point) + 0.1 * (point["s"] == "b")
+        return parabola(point) + (0.1 if point["s"] == "b" else 0.0)
 
-    space = [*X, fl.Categorical("s", ("a", "b"))]
+    space = (*X, fl.Categorical("s", ("a", "b")))
     with fl.Campaign(
         "again", space, [fl.minimize("y")], budget=fl.Budget(trials=16), strategy=strategy, parallel=4,
         data_dir=tmp_path,

@@ -182,7 +182,7 @@ regret: {short}
 """
     spec = load(text)
     assert spec.goal.regret is not None
-    assert (spec.goal.regret.gain, spec.goal.regret.chance) == (pytest.approx(gain), pytest.approx(chance))
+    assert [spec.goal.regret.gain, spec.goal.regret.chance] == pytest.approx([gain, chance])
     assert load(config.dump_campaign(spec)) == spec
 
 

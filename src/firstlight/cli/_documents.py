@@ -181,7 +181,7 @@ def explanation_document(
     if again is not None:
         said = again.now or core.Proposal(point={})
         replay = ReplayDocument(
-            same=again.same, point=again.now and said.point, predicted=_seen(said.predicted), reason=said.reason,
+            same=again.same, point=said.point if again.now else None, predicted=_seen(said.predicted), reason=said.reason,
             decision=said.decision, differences=tuple(map(msgspec.to_builtins, again.differences)), versions=now,
         )  # fmt: skip
     return ExplanationDocument(
