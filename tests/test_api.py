@@ -185,7 +185,7 @@ def test_every_choice_of_a_parallel_campaign_is_made_again(strategy: str, tmp_pa
             raise fl.Failed("crashed")
         return parabola(point) + (0.1 if point["s"] == "b" else 0.0)
 
-    space = (*X, fl.Categorical("s", ("a", "b")))
+    space: list[Any] = [*X, fl.Categorical("s", ("a", "b"))]
     with fl.Campaign(
         "again", space, [fl.minimize("y")], budget=fl.Budget(trials=16), strategy=strategy, parallel=4,
         data_dir=tmp_path,
@@ -199,6 +199,17 @@ def test_every_choice_of_a_parallel_campaign_is_made_again(strategy: str, tmp_pa
             replay = why.replay()
             assert replay.same, (row.trial, replay.differences)
             assert replay.now is not None and replay.now.point == row.point
+
+
+def test_a_regret_is_part_of_the_goal() -> None:
+    rule = fl.Regret(gain=0.1)
+    with fl.Campaign(
+        "sated", X, [fl.minimize("y")], budget=fl.Budget(trials=5), regret=rule, durable=False
+    ) as campaign:  # fmt: skip
+        assert campaign.spec.goal.regret == rule
+        assert rule.chance == 0.05
+    with pytest.raises(ValueError, match=r"goal\.regret: a regret needs exactly one objective"):
+        fl.Campaign("two", X, [fl.minimize("y"), fl.maximize("z")], budget=fl.Budget(trials=5), regret=rule)
 
 
 def test_choices_among_asking_and_telling_are_made_again(tmp_path: Path) -> None:

@@ -216,6 +216,25 @@ def test_it_stops_once_the_strategy_sees_little_left_to_gain(parallel: int) -> N
     assert campaign.counted == campaign.succeeded + campaign.failed == len(said) - len(withdrawn) < 20
 
 
+def test_whoever_asks_is_told_of_nothing_once_little_is_left_to_gain() -> None:
+    ports = a_world(strategy=Sated())
+    asked = list[core.Trial]()
+
+    async def story() -> core.Campaign:
+        await engine.create(sated(), ports.journal, ports.clock, "ada")
+        session = await engine.open_session("c1", ports, by="ada")
+        while more := await session.ask(1):
+            asked.extend(more)
+            seen = core.Observation(observable="y", value=0.5)
+            await session.tell(more[0].id, core.Measured(observations=(seen,)))
+        await session.close()
+        return session.campaign
+
+    campaign = asyncio.run(story())
+    assert campaign.closed == "little left to gain"
+    assert campaign.counted == campaign.succeeded == len(asked) == 9
+
+
 def test_a_campaign_that_stops_for_lack_of_gain_survives_a_crash_after_every_fact() -> None:
     spec = sated(procedure=TWO_STEPS)
     journal = PaperJournal()

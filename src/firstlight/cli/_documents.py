@@ -181,8 +181,9 @@ def explanation_document(
     if again is not None:
         said = again.now or core.Proposal(point={})
         replay = ReplayDocument(
-            same=again.same, point=said.point if again.now else None, predicted=_seen(said.predicted), reason=said.reason,
-            decision=said.decision, differences=tuple(map(msgspec.to_builtins, again.differences)), versions=now,
+            same=again.same, point=said.point if again.now else None, predicted=_seen(said.predicted),
+            reason=said.reason, decision=said.decision, versions=now,
+            differences=tuple(map(msgspec.to_builtins, again.differences)),
         )  # fmt: skip
     return ExplanationDocument(
         trial=row.trial, status=why.status, point=row.point, as_run=row.as_run, source=row.source, reason=row.reason,

@@ -173,7 +173,9 @@ def _foretold(axes: Axes, found: Calibration, spec: core.CampaignSpec) -> None:
     label = f"{found.observable} ({unit})" if unit else found.observable
     _dress(axes, f"predicted {label}", f"observed {label}")
     one, two = found.within
-    _title(axes, f"Predictions: {one:.0%} within 1 sigma (68% expected), {two:.0%} within 2 (95%)")
+    said = f"{one:.0%} within 1 sigma (68% expected)\n{two:.0%} within 2 sigma (95%)"
+    axes.text(0.98, 0.04, said, transform=axes.transAxes, ha="right", va="bottom", fontsize=13, color=SOFT)
+    _title(axes, "Predictions and outcomes")
 
 
 def _indices(axes: Axes, found: Influence) -> None:
@@ -203,7 +205,7 @@ def _interactions(axes: Axes, found: Influence) -> None:
     axes.set_xticks(np.arange(len(names) - 1), labels[:-1], rotation=35, ha="right")
     axes.set_yticks(np.arange(len(names) - 1), labels[1:])
     axes.grid(False)
-    _title(axes, "Interactions: share that two have only together")
+    _title(axes, "Interactions of two")
 
 
 def _outlook(axes: Axes, why: Why, spec: core.CampaignSpec) -> None:
@@ -215,4 +217,4 @@ def _outlook(axes: Axes, why: Why, spec: core.CampaignSpec) -> None:
     axes.yaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
     _dress(axes, "trial proposed", "chance")
     gain = f"{number(why.outlooks[-1][1].gain)} {spec.goal.objectives[0].unit}".rstrip()
-    _title(axes, f"Chance that more than {gain} is still to be gained")
+    _title(axes, f"Chance of gaining more than {gain}")
