@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -175,3 +176,60 @@ def test_ctrl_c_lays_the_campaign_down_at_once(tmp_path: Path) -> None:
     with fl.Campaign.load("script", data_dir=tmp_path / "home") as campaign:
         assert campaign.state.runner == "", "the run was ended in good order"
         assert not campaign.state.closed
+
+
+@pytest.mark.parametrize("strategy", ["bayes", "random", "sobol", "grid", "portfolio"])
+def test_every_choice_of_a_parallel_campaign_is_made_again(strategy: str, tmp_path: Path) -> None:
+    def rough(point: dict[str, Any]) -> float:
+        if point["x"] > 1.7:
+            raise fl.Failed("crashed")
+        return parabola(point) + (0.1 if point["s"] == "b" else 0.0)
+
+    space: list[Any] = [*X, fl.Categorical("s", ("a", "b"))]
+    with fl.Campaign(
+        "again", space, [fl.minimize("y")], budget=fl.Budget(trials=16), strategy=strategy, parallel=4,
+        data_dir=tmp_path,
+    ) as campaign:  # fmt: skip
+        campaign.run(rough, workers="threads")
+    with fl.Campaign.load("again", data_dir=tmp_path) as campaign:
+        assert len(campaign.results) >= 10
+        for row in campaign.results:
+            why = campaign.explain(row)
+            assert why.row == row
+            replay = why.replay()
+            assert replay.same, (row.trial, replay.differences)
+            assert replay.now is not None and replay.now.point == row.point
+
+
+def test_a_regret_is_part_of_the_goal() -> None:
+    rule = fl.Regret(gain=0.1)
+    with fl.Campaign(
+        "sated", X, [fl.minimize("y")], budget=fl.Budget(trials=5), regret=rule, durable=False
+    ) as campaign:  # fmt: skip
+        assert campaign.spec.goal.regret == rule
+        assert rule.chance == 0.05
+    with pytest.raises(ValueError, match=r"goal\.regret: a regret needs exactly one objective"):
+        fl.Campaign("two", X, [fl.minimize("y"), fl.maximize("z")], budget=fl.Budget(trials=5), regret=rule)
+
+
+def test_choices_among_asking_and_telling_are_made_again(tmp_path: Path) -> None:
+    fl.Campaign("by-hand", X, [fl.minimize("y")], budget=fl.Budget(trials=30), data_dir=tmp_path).ask(1)
+    for _ in range(2):  # The campaign is taken up where another left it.
+        with fl.Campaign.load("by-hand", data_dir=tmp_path) as campaign:
+            for n in range(5):
+                asked = campaign.ask(2)
+                campaign.tell({"x": 0.1 + n / 100}, 0.3)
+                campaign.tell(asked[1], (parabola(asked[1]), 0.1), as_run={"x": asked[1]["x"]})  # type: ignore[arg-type]
+                why = campaign.explain(asked[0])
+                assert why.status == "pending"
+                assert why.replay().same
+                campaign.tell(asked[0], fl.Failed("instrument-fault"))
+                assert campaign.explain().row.source != "bayes"
+    with fl.Campaign.load("by-hand", data_dir=tmp_path) as campaign:
+        trials = [campaign.explain(str(n)) for n in range(1, campaign.state.numbered + 1)]
+        assert sum(not why.unasked for why in trials) == 21
+        assert all(why.replay().same for why in trials if not why.unasked)
+        with pytest.raises(ValueError, match=r"no strategy chose trial by-hand\.4"):
+            campaign.explain("4").replay()
+        with pytest.raises(LookupError, match=r"has no trial by-hand\.77"):
+            campaign.explain("77")

@@ -162,6 +162,30 @@ def test_a_tolerance_is_a_difference() -> None:
     assert objective.target == pytest.approx(293.15) and objective.tolerance == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize(
+    ("short", "gain", "chance"),
+    [
+        ("0.5", 0.5, 0.05),
+        ("500 mK", 0.5, 0.05),
+        ("{gain: 0.9 degF, chance: 10 %}", 0.5, 0.1),
+        ("{gain: 2, chance: 0.01}", 2.0, 0.01),
+    ],
+)
+def test_a_regret_is_a_difference_in_the_unit_of_its_objective(short: str, gain: float, chance: float) -> None:
+    text = f"""
+id: melt
+parameters: {{x: {{low: 0, high: 1}}}}
+objectives: {{heat: {{direction: minimize, unit: degC}}}}
+budget: 20
+evaluate: lab:melt
+regret: {short}
+"""
+    spec = load(text)
+    assert spec.goal.regret is not None
+    assert [spec.goal.regret.gain, spec.goal.regret.chance] == pytest.approx([gain, chance])
+    assert load(config.dump_campaign(spec)) == spec
+
+
 def test_a_default_that_is_unknown_is_told_of_the_whole_file() -> None:
     with pytest.raises(BadCampaign, match=r"^2: strategy\.name: there is no strategy 'bayes'"):
         config.load_campaign(MINIMAL, units=UNITS, known=Known(strategies=("sobol",)))
@@ -386,8 +410,8 @@ def test_the_reference_names_every_field() -> None:
     text = REFERENCE.read_text()
     nouns = (
         core.CampaignSpec, core.Goal, core.Objective, core.OutcomeConstraint, core.Observable, core.Budget,
-        core.NoImprovement, core.Continuous, core.Ordered, core.Categorical, core.Linear, core.Mixture, core.Exclude,
-        core.Pool, core.ProcedureSpec, core.StepSpec, core.Limits, core.StrategySpec,
+        core.NoImprovement, core.Regret, core.Continuous, core.Ordered, core.Categorical, core.Linear, core.Mixture,
+        core.Exclude, core.Pool, core.ProcedureSpec, core.StepSpec, core.Limits, core.StrategySpec,
     )  # fmt: skip
     assert not {f"{n.__name__}.{f}" for n in nouns for f in n.__struct_fields__ if f"`{f}`" not in text}
 

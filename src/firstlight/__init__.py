@@ -25,6 +25,7 @@ from .core import (
     Ordered,
     OutcomeConstraint,
     Pool,
+    Regret,
     StrategySpec,
 )
 
@@ -50,6 +51,7 @@ __all__ = [
     "Ordered",
     "OutcomeConstraint",
     "Pool",
+    "Regret",
     "StrategySpec",
     "match",
     "maximize",

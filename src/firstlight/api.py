@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import cloudpickle
+import msgspec
 from msgspec.structs import replace
 
 from . import app as composition
@@ -51,6 +52,16 @@ class Asked(dict[str, core.Scalar]):
     def __init__(self, point: Point, trial: str) -> None:
         super().__init__(point)
         self.trial = trial
+
+
+class Explanation(engine.Explanation, frozen=True, kw_only=True):
+    """Why a trial's point was chosen: `row` has the decision and what came of it.
+
+    `replay()` asks the strategy again what it was asked, knowing what it knew; the answer's `same` says whether it
+    says the same, `differences` where not. Raises ValueError where nobody was asked (`unasked` says why).
+    """
+
+    replay: Callable[[], engine.Replay]
 
 
 class ResultsTable(Sequence[Row]):
@@ -127,6 +138,7 @@ class Campaign:
         pool: Sequence[Mapping[str, core.Scalar]] | core.Pool | None = None,
         strategy: str | core.StrategySpec = "bayes",
         no_improvement: core.NoImprovement | None = None,
+        regret: core.Regret | None = None,
         batch: int = 1,
         parallel: int = 1,
         seed: int = 0,
@@ -138,7 +150,7 @@ class Campaign:
     ) -> None:
         goal = Goal(
             objectives=tuple(objectives), outcome_constraints=tuple(outcome_constraints),
-            budget=budget or Budget(), no_improvement=no_improvement,
+            budget=budget or Budget(), no_improvement=no_improvement, regret=regret,
         )  # fmt: skip
         spec = CampaignSpec(
             id=name, title=title, description=description, parameters=tuple(parameters), goal=goal,
@@ -257,6 +269,17 @@ class Campaign:
     def front(self) -> list[Row]:
         """The Pareto front."""
         return self.results.front
+
+    def explain(self, trial: "str | Row | Asked" = "") -> Explanation:
+        """Why a trial's point was chosen: of this trial (or its number), by default of the last one.
+
+        Raises LookupError where there is no such trial.
+        """
+        id = trial if isinstance(trial, str) else trial.trial
+        id = f"{self.id}.{id}" if id.isdecimal() else id
+        found = self._home.wait(self._home.app.explain(self.id, id))
+        again = self._home.app.ask_again
+        return Explanation(**msgspec.structs.asdict(found), replay=lambda: self._home.wait(again(found)))
 
     def close(self) -> None:
         """Let go of the campaign and its files. It can be loaded again."""

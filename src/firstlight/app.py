@@ -47,6 +47,11 @@ def versions() -> dict[str, str]:
     return found
 
 
+def versions_for(spec: CampaignSpec) -> dict[str, str]:
+    """The same, and that of the package which the strategy of a campaign comes from."""
+    return versions() | plugins.origin("strategies", spec.strategy.name)
+
+
 def problem_digest(spec: CampaignSpec) -> str:
     """The same for campaigns that pursue the same goal in the same way, whatever chooses their points."""
     same = (spec.parameters, spec.constraints, spec.pool, spec.goal.objectives, spec.goal.outcome_constraints)
@@ -117,12 +122,13 @@ class App:
         facilities = {s.facility: self.facility(s.facility, slots) for s in spec.procedure.steps}
         return await engine.run(
             id, self.ports(spec, facilities), by=by, parallel=parallel,
-            versions=versions(), slots=self.slots, listeners=listeners,
+            versions=versions_for(spec), slots=self.slots, listeners=listeners,
         )  # fmt: skip
 
     async def session(self, id: str, by: str) -> engine.Session:
         """Take up a campaign to ask and tell."""
-        return await engine.open_session(id, self.ports(await self.spec(id), {}), by=by, versions=versions())
+        spec = await self.spec(id)
+        return await engine.open_session(id, self.ports(spec, {}), by=by, versions=versions_for(spec))
 
     async def request(self, id: str, fact: Fact, by: str) -> None:
         """Have a person's word recorded. Raises LookupError, InconsistentError or Unavailable."""
@@ -137,6 +143,17 @@ class App:
     async def state(self, id: str) -> tuple[Campaign, Ledger]:
         """A campaign and its results as they stand. Raises LookupError."""
         return await engine.recover(id, self.journal)
+
+    async def explain(self, id: str, trial: str = "") -> engine.Explanation:
+        """Why a trial's point was chosen ("": that of the last one). Raises LookupError."""
+        return await engine.explain(id, trial, self.journal)
+
+    async def ask_again(self, recorded: engine.Explanation) -> engine.Replay:
+        """Ask the campaign's strategy, as installed now, what it was asked. Raises ValueError where it was not."""
+        strategy = recorded.spec.strategy
+        return await engine.ask_again(
+            recorded, self.journal, plugins.make("strategies", strategy.name, strategy.options)
+        )
 
     async def follow(self, id: str) -> AsyncIterator[Entry]:
         """Every entry of a campaign, and then each new one, until it is closed."""

@@ -35,6 +35,12 @@ def names(group: Group) -> tuple[str, ...]:
     return tuple(sorted(_group(group)))
 
 
+def origin(group: Group, name: str) -> dict[str, str]:
+    """The package that offers a part, and its version; nothing where that is not known."""
+    package = _group(group)[name].dist if name in _group(group) else None
+    return {package.name: package.version} if package else {}
+
+
 def load(group: Group, name: str) -> Any:
     """The object that an entry point names. Raises UnknownPart or BrokenPart."""
     points = _group(group)

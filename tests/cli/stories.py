@@ -44,25 +44,26 @@ class Diary:
             self.board.add(self.entries[-1])
         return self
 
-    def propose(self, number: int, x: float = 0.5) -> str:
+    def propose(self, number: int, x: float = 0.5, outlook: core.Outlook | None = None) -> str:
         """A trial of one action; the action's id."""
         trial = f"{self.spec.id}.{number}"
         action = core.Action(
             id=f"{trial}.evaluate", trial=trial, facility="room", name="evaluate", operation="look", point={"x": x}
         )
-        self.write(core.TrialProposed(trial=trial, point={"x": x}, actions=(action,), source="random"))
+        why = core.Decision(criterion="a guess", outlook=outlook)
+        self.write(core.TrialProposed(trial=trial, point={"x": x}, actions=(action,), source="random", decision=why))
         return action.id
 
-    def send(self, number: int, x: float = 0.5) -> str:
+    def send(self, number: int, x: float = 0.5, outlook: core.Outlook | None = None) -> str:
         """A trial that is under way; its action's id."""
-        id = self.propose(number, x)
+        id = self.propose(number, x, outlook)
         self.write(core.ActionPermitted(action=id, policies=("gate",)), core.ActionDispatched(action=id))
         self.write(core.ActionAccepted(action=id, job=f"job {number}"))
         return id
 
-    def measure(self, number: int, y: float, x: float = 0.5) -> None:
+    def measure(self, number: int, y: float, x: float = 0.5, outlook: core.Outlook | None = None) -> None:
         """A trial that ended well."""
-        id = self.send(number, x)
+        id = self.send(number, x, outlook)
         seen = core.Observation(observable="y", value=y, sigma=0.02)
         self.write(core.ActionSucceeded(action=id, measured=core.Measured(observations=(seen,))))
         self.write(core.TrialIngested(trial=f"{self.spec.id}.{number}", digest="sha256:0"))

@@ -1,12 +1,14 @@
 """The picture: what a scientist is to see is there, and it fits."""
 
+from collections.abc import Callable
+
 import pytest
 from msgspec.structs import replace
 from rich.console import Console, RenderableType
 
 from firstlight import core
 from firstlight.cli import _live
-from firstlight.cli._chart import Layer, chart, stairs
+from firstlight.cli._chart import Layer, chart, spark, stairs
 from firstlight.testing.world import a_spec
 
 from .stories import Diary, board_of, told
@@ -48,9 +50,37 @@ def test_everything_a_person_asks_for_is_there() -> None:
         assert expected in shown, expected
 
 
+def sated() -> Diary:
+    """A campaign that stops for lack of gain, whose strategy has said three times what is left."""
+    spec = a_diary().spec
+    diary = Diary(replace(spec, goal=replace(spec.goal, regret=core.Regret(gain=0.02, chance=0.05))))
+    diary.write(core.RunStarted(runner="ada"))
+    for number, chance in enumerate((1.0, 0.5, 0.123), 1):
+        diary.measure(number, 0.5, outlook=core.Outlook(gain=0.02, chance=chance))
+    return diary
+
+
+def test_what_is_left_to_gain_is_there_with_how_it_went_and_when_it_ends() -> None:
+    diary = sated()
+    said = "outlook  chance that more than 0.02 V is still to be gained: 12 %   stops at 5 %"
+    assert f"{said}   █▅▁" in drawn(_live.view(diary.board, 2000.0, "ada", 110), 120)
+    assert said in drawn(_live.summary(diary.board))
+    assert "█" not in drawn(_live.view(diary.board, 2000.0, "ada", 110, braille=False), 120)
+    assert "outlook" not in drawn(_live.view(a_diary().board, 2000.0, "ada", 100)), "nothing was said of it"
+    diary.propose(4, outlook=core.Outlook(gain=0.02, chance=0.0001))
+    shown = drawn(_live.view(diary.board, 2000.0, "ada", 110), 120)
+    assert "below 0.1 %" in shown
+    assert "ending: little left to gain" in shown
+
+
+def test_a_spark_is_a_bar_a_share() -> None:
+    assert spark([0.0, 0.13, 0.5, 0.99, 1.0]) == "▁▂▅██"
+
+
 @pytest.mark.parametrize("width", [60, 80, 100, 200])
 @pytest.mark.parametrize("height", [20, 24, 30, 50])
-def test_it_fits_the_screen(width: int, height: int) -> None:
+@pytest.mark.parametrize("a_diary", [a_diary, sated])
+def test_it_fits_the_screen(width: int, height: int, a_diary: Callable[[], Diary]) -> None:
     diary = a_diary()
     shown = drawn(_live.view(diary.board, 2000.0, "ada", width, height), width).splitlines()
     # Room for the "^C" that the terminal echoes.

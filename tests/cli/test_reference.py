@@ -9,6 +9,7 @@ import msgspec
 import pytest
 import typer
 
+from firstlight import core
 from firstlight.cli import Exit, _documents, cli
 from firstlight.cli._output import MEANING
 
@@ -57,7 +58,18 @@ def test_exit_codes_are_those_of_the_program() -> None:
 
 @pytest.mark.parametrize(
     "kind",
-    [_documents.CampaignDocument, _documents.TrialDocument, _documents.OpenTrial, _documents.Waiting, _documents.Spent],
+    [
+        _documents.CampaignDocument,
+        _documents.TrialDocument,
+        _documents.OpenTrial,
+        _documents.Waiting,
+        _documents.Spent,
+        _documents.OutlookDocument,
+        _documents.ExplanationDocument,
+        _documents.ReplayDocument,
+        core.Decision,
+        core.Asked,
+    ],
 )
 def test_every_field_is_on_the_page(kind: type[msgspec.Struct]) -> None:
     for field in msgspec.structs.fields(kind):

@@ -104,7 +104,9 @@ def test_without_the_report_extra_a_run_succeeds_and_says_what_to_install(bench:
     assert "pip install 'firstlight[report]'" in done.stderr
 
 
-@pytest.mark.parametrize("verb", ["show", "watch", "resume", "pause", "stop", "cancel", "report", "export", "log"])
+@pytest.mark.parametrize(
+    "verb", ["show", "explain", "watch", "resume", "pause", "stop", "cancel", "report", "export", "log"]
+)
 def test_an_unknown_campaign_is_bad_input_with_a_suggestion(finished: Bench, verb: str) -> None:
     done = do(finished, verb, "slwo")
     assert done.exit_code == Exit.BAD_INPUT

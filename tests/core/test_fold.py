@@ -26,11 +26,12 @@ class Story:
             self.ledger.add(entry)
         return self.campaign
 
-    def propose(self, x: float = 0.5) -> str:
+    def propose(self, x: float = 0.5, outlook: core.Outlook | None = None) -> str:
         trial = core.next_trial(self.campaign)
         point: core.Point = {"x": x}
         actions = tuple(StepByStep().actions(self.campaign.spec, trial, point))
-        self.tell(core.TrialProposed(trial=trial, point=point, actions=actions))
+        decision = core.Decision(criterion="a guess", outlook=outlook)
+        self.tell(core.TrialProposed(trial=trial, point=point, actions=actions, decision=decision))
         return f"{trial}.{self.campaign.spec.procedure.steps[0].name}"
 
     def begin(self, x: float = 0.5) -> str:
@@ -161,6 +162,32 @@ def test_improvement_must_be_worth_its_price() -> None:
     assert story.succeed(0.3, cost=5.0).ending == "", "0.2 more is worth 20, and cost 10"
     story.succeed(0.31, cost=5.0)
     assert story.succeed(0.32, cost=5.0).ending == "no further improvement", "0.02 more is worth 2, and cost 10"
+
+
+def test_it_ends_once_little_is_left_to_gain() -> None:
+    story = Story(goal(regret=core.Regret(gain=0.1, chance=0.05)))
+    first = story.propose()
+    assert story.campaign.outlook is None
+    story.propose(outlook=core.Outlook(gain=0.1, chance=0.051))
+    assert story.campaign.ending == ""
+    story.propose(outlook=core.Outlook(gain=0.2, chance=0.001))
+    assert story.campaign.ending == "", "a chance of gaining more than something else"
+    last = story.propose(outlook=core.Outlook(gain=0.1, chance=0.05)).rpartition(".")[0]
+    assert story.campaign.ending == "little left to gain"
+    withdrawn = [s.trial for s in core.next_steps(story.campaign) if isinstance(s, core.Withdraw)]
+    assert withdrawn == [t.id for t in story.campaign.open.values()]
+    for trial in withdrawn:
+        story.tell(core.TrialWithdrawn(trial=trial, reason="little left to gain"))
+    assert {first.rpartition(".")[0], last} <= set(withdrawn)
+    assert core.Close(subject="campaign", reason="little left to gain") in core.next_steps(story.campaign)
+
+
+def test_what_is_left_to_gain_ends_nothing_without_a_rule_and_is_kept_when_not_said_again() -> None:
+    story = Story(a_spec())
+    story.propose(outlook=core.Outlook(gain=0.1, chance=0.0))
+    story.propose()
+    assert story.campaign.ending == ""
+    assert story.campaign.outlook == core.Outlook(gain=0.1, chance=0.0)
 
 
 def test_cost_is_what_was_paid_or_else_what_was_estimated() -> None:
@@ -299,3 +326,30 @@ def test_both_folds_replay_to_what_the_live_campaign_was(
     assert campaign.cost == pytest.approx(sum(r.cost for r in core.Ledger(entries).view().rows))
     assert campaign.succeeded + campaign.failed == core.Ledger(entries).ended
     assert [e.seq for e in entries] == list(range(1, len(entries) + 1))
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
+def test_a_decision_holds_only_what_a_journal_can_keep(bad: float) -> None:
+    with pytest.raises(ValueError, match="finite"):
+        core.Decision(criterion="c", score=bad)
+    with pytest.raises(ValueError, match=r"learned of y, noise, must be a finite number"):
+        core.Decision(criterion="c", learned={"y": {"noise": bad}})
+    with pytest.raises(ValueError, match="finite"):
+        core.Alternative(point={}, score=bad)
+    with pytest.raises(ValueError, match="share of c1"):
+        core.Influence(campaign="c1", share=bad)
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        core.Outlook(gain=1.0, chance=bad)
+    with pytest.raises(ValueError, match="finite"):
+        core.Outlook(gain=bad, chance=0.5)
+
+
+def test_a_surprise_is_in_standard_deviations() -> None:
+    def of(observable: str, value: float, sigma: float = 0.0) -> core.Observation:
+        return core.Observation(observable=observable, value=value, sigma=sigma)
+
+    row = core.Row(
+        trial="1", point={}, predicted=(of("y", 1.0, 0.3), of("z", 2.0), of("w", 0.0, 1.0)),
+        observations=(of("y", 9.0), of("y", 2.0, 0.4), of("z", 3.0), of("v", 1.0)),
+    )  # fmt: skip
+    assert row.surprise == {"y": pytest.approx(2.0)}

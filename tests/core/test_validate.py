@@ -47,6 +47,7 @@ def pooled(*rows: tuple[core.Scalar, ...], columns: tuple[str, ...] = ("x", "y",
 
 
 ROW = (0.5, 1.0, 2, "a")
+TWO = (GOAL.objectives[0], core.Objective(observable="w", direction="minimize"))
 
 WRONG: list[tuple[str, core.CampaignSpec, str]] = [
     ("id", replace(SPEC, id="A.b"), "not a campaign id"),
@@ -151,6 +152,12 @@ WRONG: list[tuple[str, core.CampaignSpec, str]] = [
     ("goal.no_improvement.trials", goal(no_improvement=core.NoImprovement(trials=0)), "too few"),
     ("goal.no_improvement.gain", goal(no_improvement=core.NoImprovement(trials=1, gain=-1.0)), "no gain"),
     ("goal.no_improvement.price", goal(no_improvement=core.NoImprovement(trials=1, price=1.0)), "cost unit"),
+    ("goal.regret.gain", goal(regret=core.Regret(gain=0.0)), "no gain"),
+    ("goal.regret.gain", goal(regret=core.Regret(gain=math.inf)), "no gain"),
+    ("goal.regret.chance", goal(regret=core.Regret(gain=1.0, chance=1.0)), "no chance"),
+    ("goal.regret.chance", goal(regret=core.Regret(gain=1.0, chance=0.0)), "no chance"),
+    ("goal.regret", goal(objectives=TWO, regret=core.Regret(gain=1.0)), "exactly one objective"),
+    ("goal.budget", goal(budget=core.Budget(), regret=core.Regret(gain=1.0)), "never end"),
     ("procedure.steps", replace(SPEC, procedure=core.ProcedureSpec(steps=())), "there are none"),
     ("procedure.steps[1].name", replace(SPEC, procedure=core.ProcedureSpec(steps=(STEP, STEP))), "there twice"),
     ("procedure.steps[0].name", step(name="a.b"), "not a step name"),
@@ -188,6 +195,7 @@ FINE = [
     pooled(ROW, (0.5, 1.0, 2, "b")),
     replace(pooled(ROW), goal=replace(GOAL, budget=core.Budget())),
     goal(budget=core.Budget(), no_improvement=core.NoImprovement(trials=3)),
+    goal(regret=core.Regret(gain=0.5)),
     objective(target=1.0, threshold=0.0),
     objective(direction="match", target=1.0, tolerance=0.1),
     replace(objective(unit="kg"), observables=(core.Observable(name="z", unit="kg"), core.Observable(name="w"))),

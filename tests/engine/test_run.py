@@ -7,7 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from firstlight import core, engine
-from firstlight.testing.world import Crash, Gate, PaperJournal, Room, Shelf, a_spec, a_world, peak
+from firstlight.testing.world import Crash, Gate, PaperJournal, RandomPoints, Room, Shelf, a_spec, a_world, peak
 
 
 async def history(journal: core.Journal, id: str = "c1") -> list[core.Entry]:
@@ -182,6 +182,74 @@ def test_a_campaign_killed_at_every_fact_in_turn_still_ends_once() -> None:
     assert campaign is not None
     assert campaign.closed
     assert set(room.performed.values()) == {1}
+
+
+class Sated:
+    """Points at random, each with the chance that more than the rule's gain is left: less with every trial ended."""
+
+    def propose(self, spec: core.CampaignSpec, results: core.Results, count: int, seed: int) -> list[core.Proposal]:
+        assert spec.goal.regret is not None
+        outlook = core.Outlook(gain=spec.goal.regret.gain, chance=1 / (1 + len(results.rows)))
+        decision = core.Decision(criterion="whim", trials=len(results.rows), outlook=outlook)
+        points = RandomPoints().propose(spec, results, count, seed)
+        return [replace(p, decision=decision) for p in points]
+
+
+def sated(**changes: object) -> core.CampaignSpec:
+    wanted = (core.Objective(observable="y", direction="maximize"),)
+    budget = core.Budget(trials=100)
+    return goal(a_spec(**changes), objectives=wanted, budget=budget, regret=core.Regret(gain=0.1, chance=0.1))
+
+
+@pytest.mark.parametrize("parallel", [1, 5])
+def test_it_stops_once_the_strategy_sees_little_left_to_gain(parallel: int) -> None:
+    ports = a_world(strategy=Sated())
+    campaign = perform(sated(parallel=parallel), ports)
+    assert campaign.closed == "little left to gain"
+    entries = asyncio.run(history(ports.journal))
+    assert core.replay(entries) == campaign
+    said = [e.fact.decision.outlook.chance for e in entries
+            if isinstance(e.fact, core.TrialProposed) and e.fact.decision and e.fact.decision.outlook]  # fmt: skip
+    assert said[-1] <= 0.1 < min(said[:-1]), "it went on designing after the rule was met"
+    withdrawn = [e.fact.trial for e in entries if isinstance(e.fact, core.TrialWithdrawn)]
+    assert f"c1.{len(said)}" in withdrawn, "the point that would bring little is not tried"
+    assert campaign.counted == campaign.succeeded + campaign.failed == len(said) - len(withdrawn) < 20
+
+
+def test_whoever_asks_is_told_of_nothing_once_little_is_left_to_gain() -> None:
+    ports = a_world(strategy=Sated())
+    asked = list[core.Trial]()
+
+    async def story() -> core.Campaign:
+        await engine.create(sated(), ports.journal, ports.clock, "ada")
+        session = await engine.open_session("c1", ports, by="ada")
+        while more := await session.ask(1):
+            asked.extend(more)
+            seen = core.Observation(observable="y", value=0.5)
+            await session.tell(more[0].id, core.Measured(observations=(seen,)))
+        await session.close()
+        return session.campaign
+
+    campaign = asyncio.run(story())
+    assert campaign.closed == "little left to gain"
+    assert campaign.counted == campaign.succeeded == len(asked) == 9
+
+
+def test_a_campaign_that_stops_for_lack_of_gain_survives_a_crash_after_every_fact() -> None:
+    spec = sated(procedure=TWO_STEPS)
+    journal = PaperJournal()
+    perform(spec, a_world(journal=journal, strategy=Sated()))
+    for crash_after in range(1, len(journal.lines["c1"])):
+        journal, room = PaperJournal(crash_after), Room(peak)
+        ports = a_world(room, journal, strategy=Sated())
+        with contextlib.suppress(Crash):
+            perform(spec, ports)
+        journal.crash_after = None
+        campaign = asyncio.run(_to_the_end(ports))
+        assert campaign.closed == "little left to gain", crash_after
+        assert not campaign.open
+        assert set(room.performed.values()) == {1}
+        assert core.replay(asyncio.run(history(journal))) == campaign
 
 
 def test_an_approval_wakes_the_waiting_loop() -> None:

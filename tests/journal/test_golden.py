@@ -76,3 +76,11 @@ def test_newer_words_are_refused_by_name() -> None:
 def test_an_upcast_that_is_missing_is_no_crash() -> None:
     with pytest.raises(core.UnreadableEntry):
         core.decode(core.encode(entry(1)), upcasts={}, schema=2)
+
+
+def test_a_trial_from_before_decisions_were_recorded_is_read_without_one() -> None:
+    line = msgspec.json.decode((GOLDEN / "TrialProposed.json").read_bytes())
+    del line["fact"]["decision"], line["fact"]["asked"]
+    fact = core.decode(msgspec.json.encode(line)).fact
+    assert isinstance(fact, core.TrialProposed)
+    assert (fact.decision, fact.asked, fact.reason) == (None, None, "high variance")

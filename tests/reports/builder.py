@@ -46,6 +46,7 @@ def journal(
     seconds: float = 60.0,
     source: str = "bayes",
     predict: Callable[[core.Point, int], tuple[core.Observation, ...]] = lambda point, i: (),
+    decide: Callable[[core.Point, int], core.Decision | None] = lambda point, i: None,
     close: str = "trials spent",
 ) -> Iterator[core.Entry]:
     """The entries of a campaign that tries these points in turn on `slots` slots."""
@@ -74,7 +75,7 @@ def journal(
             )
             proposed = core.TrialProposed(
                 trial=trial, point=points[i], actions=(action,), source=source, predicted=predict(points[i], i),
-                reason="space-filling" if i < 8 else "expected improvement",
+                reason="space-filling" if i < 8 else "expected improvement", decision=decide(points[i], i),
             )  # fmt: skip
             yield entry(proposed, clock)
             yield entry(core.ActionPermitted(action=action.id, policies=("open",)), clock)

@@ -48,7 +48,11 @@ def evil() -> reports.Subject:
         lambda point, i: bad if i == 3 else measured(0.0, {}, **{f"y{EVIL}": float(i * i)}),
         source=EVIL,
         predict=lambda point, i: (core.Observation(observable=f"y{EVIL}", value=float(i), sigma=1.0),),
-    )
+        decide=lambda point, i: core.Decision(
+            criterion=EVIL, runners_up=(core.Alternative(point={f"x{EVIL}": 0.5, "s": EVIL}),), model=EVIL,
+            informed_by=(core.Influence(campaign=EVIL, share=0.5),), outlook=core.Outlook(gain=1.0, chance=0.5),
+        ),
+    )  # fmt: skip
 
 
 def test_what_users_wrote_is_never_markup(tmp_path: Path) -> None:

@@ -32,6 +32,8 @@ class Board:
         self.front: list[tuple[tuple[float, ...], core.Row]] = []
         self.failures: Counter[str] = Counter()
         self.last_failures: deque[core.Row] = deque(maxlen=LAST_FAILURES)
+        self.chances: list[float] = []
+        """The chance that more is still to be gained, each time the strategy said it."""
         self.sent: dict[str, float] = {}
         self.ended_before_run = 0
 
@@ -71,6 +73,8 @@ class Board:
         match entry.fact:
             case core.RunStarted():
                 self.ended_before_run = self.ended
+            case core.TrialProposed(decision=core.Decision(outlook=core.Outlook(chance=chance))):
+                self.chances.append(chance)
             case core.ActionDispatched(action=id):
                 self.sent[id] = entry.at
             case core.ActionSucceeded(action=id) | core.ActionFailed(action=id) | core.ActionRefused(action=id):

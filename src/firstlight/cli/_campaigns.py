@@ -165,7 +165,11 @@ async def report_again(here: Here, id: Id, open: Open = False) -> None:
     async with open_app(here) as app:
         await find(app, id)
         written = await report(app, id)
-        here.tell({"campaign": id, "report": str(written.html), "figure": str(written.png)}, f"report {written.html}")
+        document = {
+            "campaign": id, "report": str(written.html), "figure": str(written.png),
+            "why": str(written.why) if written.why else None,
+        }  # fmt: skip
+        here.tell(document, f"report {written.html}")
         if open:
             typer.launch(str(written.html))
 

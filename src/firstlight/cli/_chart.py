@@ -56,3 +56,8 @@ def _place(value: float, span: Pair, cells: int) -> int:
     low, high = span
     share = (value - low) / (high - low) if high > low else 0.5
     return min(cells - 1, max(0, round(share * (cells - 1))))
+
+
+def spark(shares: Sequence[float]) -> str:
+    """A bar a share from 0 to 1, side by side in one line."""
+    return "".join("▁▂▃▄▅▆▇█"[min(7, max(0, int(8 * share)))] for share in shares)

@@ -1,11 +1,15 @@
 """What `--json` says: one stable shape for a campaign, one for a fact."""
 
-from typing import Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from .. import core
 from ._board import Board
+
+if TYPE_CHECKING:
+    from .. import engine
 
 
 class Seen(core.Value, frozen=True):
@@ -61,6 +65,14 @@ class Spent(core.Value, frozen=True):
     seconds_limit: float | None
 
 
+class OutlookDocument(core.Value, frozen=True):
+    """The chance that more than `gain` is still to be gained; `stops_at` is null where that ends nothing."""
+
+    gain: float
+    chance: float
+    stops_at: float | None
+
+
 class CampaignDocument(core.Value, frozen=True):
     """A campaign as it stands."""
 
@@ -81,10 +93,46 @@ class CampaignDocument(core.Value, frozen=True):
     failures: dict[str, int]
     spent: Spent
     best: tuple[TrialDocument, ...]
+    outlook: OutlookDocument | None
     open: tuple[OpenTrial, ...]
     waiting: tuple[Waiting, ...]
     dataset: str
     model: str
+
+
+class ReplayDocument(core.Value, frozen=True):
+    """The strategy asked again; `point` is null where it has none to offer any more."""
+
+    same: bool
+    point: core.Point | None
+    predicted: dict[str, Seen]
+    reason: str
+    decision: core.Decision | None
+    differences: tuple[dict[str, Any], ...]
+    versions: dict[str, str]
+
+
+class ExplanationDocument(core.Value, frozen=True):
+    """Why a trial's point was chosen, and what came of it."""
+
+    trial: str
+    status: str
+    point: core.Point
+    as_run: core.Point
+    source: str
+    reason: str
+    by: str
+    proposed: float
+    ended: float
+    predicted: dict[str, Seen]
+    observed: dict[str, Seen]
+    z: dict[str, float]
+    failure: str | None
+    message: str
+    decision: core.Decision | None
+    asked: core.Asked | None
+    versions: dict[str, str]
+    replay: ReplayDocument | None
 
 
 def campaign_document(board: Board, holder: str, now: float) -> CampaignDocument:
@@ -99,17 +147,50 @@ def campaign_document(board: Board, holder: str, now: float) -> CampaignDocument
         strategy=c.spec.strategy.name, seed=c.spec.seed, parallel=c.parallel, runner=holder, seq=c.seq,
         opened=board.opened, last=c.last, trials=board.ended, succeeded=c.succeeded, failed=c.failed,
         failures=dict(board.failures), spent=spent, best=tuple(trial_document(r) for r in board.best),
+        outlook=_outlook(c),
         open=tuple(_open(board, t, now) for t in c.open.values()), waiting=waiting_documents(board),
         dataset=c.dataset, model=c.model,
     )  # fmt: skip
 
 
+def _outlook(c: core.Campaign) -> OutlookDocument | None:
+    if c.outlook is None:
+        return None
+    rule = c.spec.goal.regret
+    return OutlookDocument(gain=c.outlook.gain, chance=c.outlook.chance, stops_at=rule.chance if rule else None)
+
+
 def trial_document(row: core.Row) -> TrialDocument:
     """A trial that has ended."""
-    seen = {name: Seen(value=o.value, unit=o.unit, sigma=o.sigma) for name, o in row.seen.items()}
     return TrialDocument(
-        trial=row.trial, point=row.ran, observed=seen, cost=row.cost,
+        trial=row.trial, point=row.ran, observed=_seen(row.observations), cost=row.cost,
         failure=row.failure.cause if row.failure else None, message=row.failure.message if row.failure else "",
+    )  # fmt: skip
+
+
+def _seen(observations: Iterable[core.Observation]) -> dict[str, Seen]:
+    return {o.observable: Seen(value=o.value, unit=o.unit, sigma=o.sigma) for o in observations}
+
+
+def explanation_document(
+    why: "engine.Explanation", again: "engine.Replay | None", now: dict[str, str]
+) -> ExplanationDocument:
+    """Why a trial's point was chosen; with the strategy asked again, by these versions."""
+    row, failure = why.row, why.row.failure
+    replay = None
+    if again is not None:
+        said = again.now or core.Proposal(point={})
+        replay = ReplayDocument(
+            same=again.same, point=said.point if again.now else None, predicted=_seen(said.predicted),
+            reason=said.reason, decision=said.decision, versions=now,
+            differences=tuple(map(msgspec.to_builtins, again.differences)),
+        )  # fmt: skip
+    return ExplanationDocument(
+        trial=row.trial, status=why.status, point=row.point, as_run=row.as_run, source=row.source, reason=row.reason,
+        by=why.by, proposed=row.proposed, ended=row.ended, predicted=_seen(row.predicted),
+        observed=_seen(row.observations), z=row.surprise, failure=failure.cause if failure else None,
+        message=failure.message if failure else why.withdrawn, decision=row.decision, asked=why.asked,
+        versions=why.versions, replay=replay,
     )  # fmt: skip
 
 

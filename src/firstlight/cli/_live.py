@@ -12,7 +12,7 @@ from rich.text import Text
 from .. import core
 from . import _words as words
 from ._board import Board, Dot
-from ._chart import Layer, Pair, chart, stairs
+from ._chart import Layer, Pair, chart, spark, stairs
 
 COLOURS = {
     "running": "green", "waiting": "yellow", "paused": "yellow", "ending": "cyan",
@@ -35,6 +35,7 @@ def view(
     inner = wide - 4
     title = Text.assemble((f" {c.spec.id} ", "bold"), (f"{standing} ", COLOURS[standing]))
     parts: list[RenderableType] = [_heading(board), Text(), _bars(board, now, holder, inner), Text(), _best(board)]
+    parts += _outlook(board, inner, braille)
     # On a low screen the picture goes first, then the list of failures; the rest is what a person acts on.
     if height >= SCREEN_FOR_A_PICTURE and (picture := _picture(board, inner, braille)):
         parts += [Text(), picture]
@@ -52,6 +53,7 @@ def summary(board: Board) -> RenderableType:
     how = f"closed: {c.closed}" if c.closed else "not closed yet"
     parts: list[RenderableType] = [Text.assemble((c.spec.title or c.spec.id, LABEL), f"  {how}")]
     parts += [Text(), _best(board)]
+    parts += _outlook(board, 0, braille=False)
     if len(board.spec.goal.objectives) > 1 and board.front:
         parts += [Text(), front_table(board)]
     took = [words.plural(board.ended, "trial")]
@@ -155,6 +157,22 @@ def _best(board: Board) -> RenderableType:
     grid.add_row("best", value)
     grid.add_row("at", words.point(spec, row.ran))
     return grid
+
+
+def _outlook(board: Board, width: int, braille: bool) -> list[RenderableType]:
+    """What is still to be gained, as the strategy sees it, and how that went; nothing where it has not said."""
+    if board.campaign.outlook is None:
+        return []
+    rule, said = board.spec.goal.regret, Text(words.outlook(board.spec, board.campaign.outlook))
+    if rule is not None:
+        said.append(f"   stops at {words.percent(rule.chance)}", DIM)
+    if braille and (room := min(24, width - said.cell_len - 12)) > 1 and len(board.chances) > 1:
+        said.append(f"   {spark(board.chances[-room:])}", "cyan")
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(style=DIM, width=7)
+    grid.add_column(overflow="fold")
+    grid.add_row("outlook", said)
+    return [grid]
 
 
 def _best_of_several(board: Board) -> RenderableType:

@@ -28,6 +28,7 @@ class Exit(IntEnum):
     REFUSED = 5
     UNAVAILABLE = 6
     DAMAGED = 7
+    DIFFERENT = 8
 
 
 MEANING = {
@@ -39,6 +40,7 @@ MEANING = {
     Exit.REFUSED: "refused: what was asked cannot follow what has happened",
     Exit.UNAVAILABLE: "unavailable: disk, journal, catalog or facility",
     Exit.DAMAGED: "the journal is damaged, or is not what was written",
+    Exit.DIFFERENT: "different: a strategy, asked again, chose otherwise than its journal says",
 }
 
 

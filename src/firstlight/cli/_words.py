@@ -24,6 +24,19 @@ def quantity(seen: core.Observation) -> str:
     return f"{number(seen.value, seen.sigma)} {seen.unit}".rstrip()
 
 
+def percent(share: float) -> str:
+    """As in "12 %", "5 %", "0.3 %", "below 0.1 %"."""
+    if 0 < share < 0.001:
+        return "below 0.1 %"
+    return f"{100 * share:.{0 if share >= 0.0995 else 1}f} %".replace(".0 ", " ")
+
+
+def outlook(spec: core.CampaignSpec, seen: core.Outlook) -> str:
+    """As in "chance that more than 0.5 mV is still to be gained: 12 %"."""
+    gain = f"{number(seen.gain)} {spec.goal.objectives[0].unit}".rstrip()
+    return f"chance that more than {gain} is still to be gained: {percent(seen.chance)}"
+
+
 def duration(seconds: float) -> str:
     """As in "12 s", "3 min 20 s", "2 h 05 min", "3 d 4 h"."""
     whole = max(0, round(seconds))

@@ -21,7 +21,8 @@ from ._typed import reworded, typed
 Infeasible = Callable[[CampaignSpec], str | None]
 _SIMPLE = ("id", "title", "description", "parallel", "batch", "ahead", "seed", "model", "agreement")
 _TOP = (
-    *CampaignSpec.__struct_fields__, "objectives", "outcome_constraints", "budget", "no_improvement", "evaluate",
+    *CampaignSpec.__struct_fields__, "objectives", "outcome_constraints", "budget", "no_improvement", "regret",
+    "evaluate",
 )  # fmt: skip
 ANYTHING = Known()
 

@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from firstlight.core import Budget, Goal, NoImprovement, Objective, Observable, OutcomeConstraint
+from firstlight.core import Budget, Goal, NoImprovement, Objective, Observable, OutcomeConstraint, Regret
 
 from ._border import Border, split
 from ._document import Items, Table, line_of, marked
@@ -40,10 +40,11 @@ def goal(document: Table, border: Border) -> Table:
     made = Table(parts.line)
     readers = {
         "objectives": _objectives, "outcome_constraints": _outcome_constraints,
-        "budget": _budget, "no_improvement": _no_improvement,
+        "budget": _budget, "no_improvement": _no_improvement, "regret": _regret,
     }  # fmt: skip
     for key, value in parts.items():
         made.put(key, readers[key](value, line_of(parts, key), border), line_of(parts, key))
+    _gain_in_unit_of_objective(made, border)
     return made
 
 
@@ -192,3 +193,29 @@ def _no_improvement(value: Any, line: int, border: Border) -> Table | None:
         value = marked({"trials": value})
     table = border.table(value, at, line, "{trials: 20, gain: 0.5}")
     return None if table is None else border.only(table, NoImprovement.__struct_fields__, at)
+
+
+def _regret(value: Any, line: int, border: Border) -> Table | None:
+    at = "goal.regret"
+    if isinstance(value, int | float | str) and not isinstance(value, bool):
+        value = marked({"gain": value})
+    table = border.table(value, at, line, "{gain: 0.5, chance: 0.05}")
+    if table is None:
+        return None
+    made = border.only(table, Regret.__struct_fields__, at)
+    border.quantities(made, "", at, ("chance",))
+    return made
+
+
+def _gain_in_unit_of_objective(goal: Table, border: Border) -> None:
+    """The gain as a difference in the unit of the one objective that it is a gain of."""
+    rule, objectives = goal.get("regret"), [o for o in goal.get("objectives") or () if o]
+    if not rule:
+        return
+    if len(objectives) != 1:
+        # That is what is wrong, and is told as such: not the unit.
+        if isinstance(rule.get("gain"), str):
+            rule["gain"] = split(rule["gain"])[0]
+        return
+    unit = objectives[0].get("unit", "")
+    border.quantities(rule, unit if isinstance(unit, str) else "", "goal.regret", ("gain",), difference="gain")

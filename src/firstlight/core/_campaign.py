@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Literal
 
-from ._nouns import Action, Asset, Failure, Observation, Permit
+from ._nouns import Action, Asset, Failure, Observation, Outlook, Permit
 from ._problem import CampaignSpec, Point, Value
 
 ActionStatus = Literal[
@@ -86,6 +86,8 @@ class Campaign(Value, frozen=True):
     """(best loss, cost) after each of the last trials, as far back as the stop rule looks."""
     stale: int = 0
     """Trials since the front last advanced."""
+    outlook: Outlook | None = None
+    """What the strategy last said is still to be gained."""
     met_by: str = ""
     exhausted: str = ""
     stopped: str = ""
@@ -146,6 +148,8 @@ class Campaign(Value, frozen=True):
             return "cost spent"
         if self._stalled:
             return "no further improvement"
+        if self._little_to_gain:
+            return "little left to gain"
         return ""
 
     @property
@@ -160,6 +164,12 @@ class Campaign(Value, frozen=True):
         (before, paid_before), (now, paid) = self.recent[0], self.recent[-1]
         gained = before - now
         return gained <= rule.gain or (rule.price is not None and gained * rule.price < paid - paid_before)
+
+    @property
+    def _little_to_gain(self) -> bool:
+        rule, seen = self.spec.goal.regret, self.outlook
+        # A chance of gaining more than something else says nothing of what the rule asks.
+        return rule is not None and seen is not None and seen.gain == rule.gain and seen.chance <= rule.chance
 
     @property
     def designable(self) -> int:

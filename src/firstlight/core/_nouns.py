@@ -145,6 +145,9 @@ class Alternative(Value, frozen=True):
     score: float | None = None
     predicted: tuple[Observation, ...] = ()
 
+    def __post_init__(self) -> None:
+        _finite("the score of a runner-up", self.score)
+
 
 class Influence(Value, frozen=True):
     """An earlier campaign that informed a decision, its share in the prediction (0 to 1), and of how many trials."""
@@ -153,6 +156,10 @@ class Influence(Value, frozen=True):
     share: float
     trials: int = 0
 
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.share <= 1.0:
+            raise ValueError(f"the share of {self.campaign} must lie between 0 and 1, not be {self.share}")
+
 
 class Outlook(Value, frozen=True):
     """The chance that more than `gain` (in the objective's unit) is still to be gained, as the strategy sees it."""
@@ -160,13 +167,18 @@ class Outlook(Value, frozen=True):
     gain: float
     chance: float
 
+    def __post_init__(self) -> None:
+        _finite("the gain of an outlook", self.gain)
+        if not 0.0 <= self.chance <= 1.0:
+            raise ValueError(f"a chance must lie between 0 and 1, not be {self.chance}")
+
 
 class Decision(Value, frozen=True):
-    """How a point was chosen: what a person needs to follow it.
+    """How a point was chosen: what a person needs to follow it. All numbers are finite.
 
-    `criterion` says in words what `score` measures (greater is better). `learned` is what the surrogate had made of
-    the trials, a table of numbers for each observable (length-scales by parameter, noise ...). `model` is the version
-    of the model that was asked, "" where none was.
+    `criterion` says in words what `score` measures (greater is better). `trials` is how many trials it was learned
+    from. `learned` is what the surrogate had made of them, a table of numbers for each observable (length-scales by
+    parameter, noise ...). `model` is the version of the model that was asked, "" where none was.
     """
 
     criterion: str
@@ -177,6 +189,18 @@ class Decision(Value, frozen=True):
     learned: dict[str, dict[str, float]] = {}
     model: str = ""
     outlook: Outlook | None = None
+
+    def __post_init__(self) -> None:
+        _finite("the score of a decision", self.score)
+        for observable, numbers in self.learned.items():
+            for name, number in numbers.items():
+                _finite(f"what was learned of {observable}, {name},", number)
+
+
+def _finite(what: str, number: float | None) -> None:
+    # A journal has no word for the others, and could not be read again.
+    if number is not None and not math.isfinite(number):
+        raise ValueError(f"{what} must be a finite number, not {number}")
 
 
 class Proposal(Value, frozen=True):

@@ -141,8 +141,10 @@ def _propose(campaign: Campaign, fact: f.TrialProposed) -> Campaign:
             _refuse(f"action {action.id} does not belong to trial {fact.trial}")
     states = {a.id: ActionState(action=a) for a in fact.actions}
     trial = Trial(id=fact.trial, point=fact.point, actions=states, source=fact.source)
+    outlook = fact.decision.outlook if fact.decision else None
     return replace(
         campaign,
+        outlook=outlook or campaign.outlook,
         open={**campaign.open, trial.id: trial},
         numbered=campaign.numbered + 1,
         counted=campaign.counted + 1,

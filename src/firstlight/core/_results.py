@@ -1,5 +1,6 @@
 """What has been tried and seen: the journal's second fold, large where Campaign is small."""
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import overload
 
@@ -49,6 +50,19 @@ class Row(Value, frozen=True):
     def seen(self) -> Seen:
         """One observation of every observable: the mean of replicates, with its standard error."""
         return pooled(self.observations)
+
+    @property
+    def surprise(self) -> dict[str, float]:
+        """By how many standard deviations, predicted and measured ones together, each observable came out too high.
+
+        Nothing of an observable that was not both predicted and seen, or of which neither has an uncertainty.
+        """
+        seen, found = self.seen, dict[str, float]()
+        for name, expected in latest(self.predicted).items():
+            sigma = math.hypot(expected.sigma, seen[name].sigma) if name in seen else 0.0
+            if sigma > 0:
+                found[name] = (seen[name].value - expected.value) / sigma
+        return found
 
 
 class Prefix(Sequence[Row]):

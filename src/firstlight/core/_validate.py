@@ -6,7 +6,17 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from ._problem import Budget, CampaignSpec, Goal, NoImprovement, Objective, Observable, OutcomeConstraint, StepSpec
+from ._problem import (
+    Budget,
+    CampaignSpec,
+    Goal,
+    NoImprovement,
+    Objective,
+    Observable,
+    OutcomeConstraint,
+    Regret,
+    StepSpec,
+)
 from ._validate_space import constraint, parameters, pool, room
 from ._wrong import LARGEST, Problem, Problems, listed, named
 
@@ -120,6 +130,9 @@ def _budget(budget: Budget) -> Problems:
 
 def _stops(spec: CampaignSpec) -> Problems:
     goal = spec.goal
+    if goal.regret is not None:
+        yield from _regret(goal, goal.regret)
+    # What is left to gain is for the strategy to say, and it may never be little: that rule alone ends nothing.
     if goal.no_improvement is not None:
         yield from _no_improvement(goal, goal.no_improvement)
     elif (
@@ -144,6 +157,16 @@ def _no_improvement(goal: Goal, rule: NoImprovement) -> Problems:
         yield Problem(f"{at}.price", "a price needs exactly one objective", "Leave the price out.")
     if not goal.budget.cost_unit:
         yield Problem(f"{at}.price", "a price needs the budget's cost unit", "Give budget.cost_unit.")
+
+
+def _regret(goal: Goal, rule: Regret) -> Problems:
+    at = "goal.regret"
+    if not (math.isfinite(rule.gain) and rule.gain > 0):
+        yield Problem(f"{at}.gain", f"{rule.gain:g} is no gain", "Give what is worth going on for, a number above 0.")
+    if not 0 < rule.chance < 1:
+        yield Problem(f"{at}.chance", f"{rule.chance:g} is no chance", "Give a number between 0 and 1, such as 0.05.")
+    if len(goal.objectives) != 1:
+        yield Problem(at, "a regret needs exactly one objective", "Leave it out, or use no_improvement.")
 
 
 # ------------------------------------------------------------------ procedure and running

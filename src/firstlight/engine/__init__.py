@@ -1,5 +1,6 @@
 """Run campaigns. The only package that sequences anything."""
 
+from ._explain import Difference, Explanation, Replay, ask_again, explain
 from ._recorder import Clock, Listener, create, recover
 from ._run import request, run
 from ._session import Session, open_session
@@ -7,10 +8,15 @@ from ._slots import FairSlots
 
 __all__ = [
     "Clock",
+    "Difference",
+    "Explanation",
     "FairSlots",
     "Listener",
+    "Replay",
     "Session",
+    "ask_again",
     "create",
+    "explain",
     "open_session",
     "recover",
     "request",

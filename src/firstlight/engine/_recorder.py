@@ -78,11 +78,13 @@ async def create(spec: CampaignSpec, journal: Journal, clock: Clock, by: str) ->
         await lease.release()
 
 
-async def recover(campaign_id: str, journal: Journal) -> tuple[Campaign, Ledger]:
-    """Both folds of a campaign's journal. Raises LookupError where there is none."""
+async def recover(campaign_id: str, journal: Journal, upto: int | None = None) -> tuple[Campaign, Ledger]:
+    """Both folds of a campaign's journal, or of its first `upto` entries. Raises LookupError where there is none."""
     campaign: Campaign | None = None
     ledger = Ledger()
     async for entry in journal.read(campaign_id):
+        if upto is not None and entry.seq > upto:
+            break
         campaign = core.open_campaign(entry) if campaign is None else core.reduce(campaign, entry)
         ledger.add(entry)
     if campaign is None:

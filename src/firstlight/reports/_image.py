@@ -1,7 +1,8 @@
-"""The main figure as a picture, for a README or a slide. Needs matplotlib; touches none of its global state."""
+"""The main figures as pictures, for a README or a slide. Needs matplotlib; touches none of its global state."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,11 @@ from firstlight import core
 
 from ._analysis import Analysis
 from ._plots import shown
+from ._reasons import CROWD, ranked, smooth
 from ._subject import Subject
-from ._words import verdict
+from ._surrogate import POOR, Influence
+from ._why import Calibration, Why
+from ._words import number, verdict
 
 OWN, RANDOM, BAND, GREY, INK, SOFT, BAD = "#0072b2", "#b35c00", "#f7e3c0", "#b9c1c9", "#16202a", "#566472", "#c4430b"
 
@@ -124,3 +128,93 @@ def _front(axes: Axes, subject: Subject, analysis: Analysis) -> None:
             line = "-" if rows is best and len(names) == 2 else ""
             axes.plot(x, y, "o", linestyle=line, markersize=9, linewidth=2, label=words, color=colour)
     _dress(axes, *(f"{o.observable} ({o.unit})" if o.unit else o.observable for o in (a, b)))
+
+
+# ------------------------------------------------------------------ why these points
+
+
+def draw_why(subject: Subject, why: Why, path: Path) -> bool:
+    """Write a PNG of 1600 by 900 pixels: predictions against outcomes, what matters, and what was left to gain.
+
+    Of several objectives the first of which there is something to say. False, and no file, where there is nothing.
+    """
+    spec, panels = subject.spec, list[Callable[[Axes], None]]()
+    panels += [partial(_foretold, found=c, spec=spec) for c in why.calibrations[:1]]
+    known = [f for f in why.influences if not f.unknown][:1]
+    panels += [partial(_indices, found=f) for f in known]
+    panels += [partial(_interactions, found=f) for f in known if len(f.total) > 1]
+    panels += [partial(_outlook, why=why, spec=spec)] * bool(why.outlooks)
+    if not panels:
+        return False
+    figure = Figure(figsize=(16, 9), dpi=100, facecolor="white")
+    FigureCanvasAgg(figure)
+    across = 2 if len(panels) == 4 else len(panels)
+    down = len(panels) // across
+    figure.text(0.06, 0.94, _plain(_short(spec.title or spec.id)), fontsize=27, fontweight="bold", color=INK)
+    figure.subplots_adjust(left=0.1, right=0.97, top=0.84, bottom=0.1, wspace=0.38, hspace=0.42)
+    for axes, panel in zip(figure.subplots(down, across, squeeze=False).flat, panels, strict=True):
+        panel(axes)
+    figure.savefig(path, metadata={"Software": "Firstlight"})
+    return True
+
+
+def _title(axes: Axes, text: str) -> None:
+    axes.set_title(_plain(text), fontsize=15, color=INK, loc="left", pad=12)
+
+
+def _foretold(axes: Axes, found: Calibration, spec: core.CampaignSpec) -> None:
+    x, y, sigma = (np.array(side) for side in (found.predicted, found.observed, found.sigma))
+    order = np.argsort(x, kind="stable")
+    across, half = x[order], smooth(sigma[order])
+    axes.fill_between(across, across - half, across + half, color=BAND, linewidth=0, label="one standard deviation")
+    axes.plot([x.min(), x.max()], [x.min(), x.max()], ":", color=SOFT, linewidth=1.5)
+    axes.plot(x, y, "o", color=OWN, alpha=0.6, markersize=7, markeredgewidth=0, label="trials")
+    unit = next((o.unit for o in spec.goal.objectives if o.observable == found.observable), "")
+    label = f"{found.observable} ({unit})" if unit else found.observable
+    _dress(axes, f"predicted {label}", f"observed {label}")
+    one, two = found.within
+    said = f"{one:.0%} within 1 sigma (68% expected)\n{two:.0%} within 2 sigma (95%)"
+    axes.text(0.98, 0.04, said, transform=axes.transAxes, ha="right", va="bottom", fontsize=13, color=SOFT)
+    _title(axes, "Predictions and outcomes")
+
+
+def _indices(axes: Axes, found: Influence) -> None:
+    names = ranked(found)[:CROWD][::-1]
+    places = np.arange(len(names))
+    axes.barh(places, [found.total[n] for n in names], color="#a9cfe6", label="with its interactions")
+    axes.barh(places, [found.alone[n] for n in names], color=OWN, label="alone")
+    axes.set_yticks(places, [_plain(_short(n, 18)) for n in names])
+    axes.xaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
+    _dress(axes, f"share of the variation of {_short(found.observable, 24)}", "")
+    hint = ", a hint only" if found.r2 < POOR else ""
+    _title(axes, f"What matters (surrogate: R² {found.r2:.2f}{hint})")
+
+
+def _interactions(axes: Axes, found: Influence) -> None:
+    names = ranked(found)[:CROWD]
+    both = {**found.pairs, **{(b, a): share for (a, b), share in found.pairs.items()}}
+    shares = np.array([[both[a, b] if j < i else math.nan for j, b in enumerate(names[:-1])]
+                       for i, a in enumerate(names)][1:])  # fmt: skip
+    top = max(0.05, float(np.nanmax(shares)))
+    axes.imshow(shares, cmap="viridis", vmin=0.0, vmax=top, aspect="auto")
+    for i, j in np.argwhere(~np.isnan(shares)):
+        colour = "white" if shares[i, j] < 0.6 * top else INK
+        axes.text(j, i, f"{shares[i, j]:.0%}", ha="center", va="center", fontsize=12, color=colour)
+    labels = [_plain(_short(n, 14)) for n in names]
+    _dress(axes, "", "")
+    axes.set_xticks(np.arange(len(names) - 1), labels[:-1], rotation=35, ha="right")
+    axes.set_yticks(np.arange(len(names) - 1), labels[1:])
+    axes.grid(False)
+    _title(axes, "Interactions of two")
+
+
+def _outlook(axes: Axes, why: Why, spec: core.CampaignSpec) -> None:
+    numbers, chances = [n for n, _ in why.outlooks], [seen.chance for _, seen in why.outlooks]
+    axes.plot(numbers, chances, "-", color=OWN, linewidth=3)
+    if spec.goal.regret is not None:
+        axes.axhline(spec.goal.regret.chance, color=SOFT, linestyle=":", linewidth=2, label="stops here")
+    axes.set_ylim(0, 1.03)
+    axes.yaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
+    _dress(axes, "trial proposed", "chance")
+    gain = f"{number(why.outlooks[-1][1].gain)} {spec.goal.objectives[0].unit}".rstrip()
+    _title(axes, f"Chance of gaining more than {gain}")

@@ -9,12 +9,13 @@ from typing import Any
 
 from firstlight import core
 
-from . import _inputs, _plots, _tables
+from . import _inputs, _plots, _reasons, _tables
 from ._analysis import ADVICE, Analysis
 from ._metrics import trial_losses
 from ._schedule import schedule
 from ._subject import Subject
-from ._surrogate import influence
+from ._surrogate import POOR, Influence
+from ._why import Why
 from ._words import causes, count, duration, number, paragraph, quantity, state, verdict
 
 LOGS = 100
@@ -38,7 +39,7 @@ class _Figures:
         return f"<figure>{place}{note}</figure>"
 
 
-def page(subject: Subject, analysis: Analysis, plotly: str) -> str:
+def page(subject: Subject, analysis: Analysis, why: Why, plotly: str) -> str:
     """The whole document; `plotly` is the source of the Plotly JavaScript library."""
     figures = _Figures()
     first = subject.spec.goal.objectives[0]
@@ -47,9 +48,10 @@ def page(subject: Subject, analysis: Analysis, plotly: str) -> str:
     )
     sections = [
         _progress(subject, analysis, figures),
-        _best(subject, analysis, best, figures),
+        _best(subject, best),
         _fronts(subject, analysis, best, figures),
-        _parameters(subject, analysis, figures),
+        _why(subject, why, best, figures),
+        _parameters(subject, analysis, why, figures),
         _failures(analysis, figures),
         _course(subject, analysis, figures),
         _trials(subject),
@@ -187,25 +189,17 @@ def _enhancement(subject: Subject, analysis: Analysis) -> str:
     return text
 
 
-def _best(subject: Subject, analysis: Analysis, best: Sequence[core.Row], figures: _Figures) -> str:
+def _best(subject: Subject, best: Sequence[core.Row]) -> str:
     if not best:
         return ""
-    rows = _leading(subject) if len(subject.spec.goal.objectives) == 1 else best
-    title = "The best trial" if len(rows) == 1 else "The best trials"
-    parts = [_tables.best(subject, rows)]
-    for objective in subject.spec.goal.objectives:
-        found = _plots.predicted(analysis, objective)
-        if found:
-            drawn, n, within = found
-            share = f" {within:.0%} of them lie within two standard deviations." if within == within else ""
-            caption = f"{objective.observable}: what the strategy expected before {n:,} trials, and what came.{share}"
-            parts.append(figures.put(drawn, caption))
-    graphs = parts[1:]
-    return _section(title, parts[0], f'<div class="pair">{"".join(graphs)}</div>' if graphs else "")
+    rows = _leading(subject, best)
+    return _section("The best trial" if len(rows) == 1 else "The best trials", _tables.best(subject, rows))
 
 
-def _leading(subject: Subject) -> list[core.Row]:
-    """The five best good trials of a single objective, told ones included."""
+def _leading(subject: Subject, best: Sequence[core.Row]) -> Sequence[core.Row]:
+    """The five best good trials of a single objective, told ones included; of several objectives the front."""
+    if len(subject.spec.goal.objectives) > 1:
+        return best
     rows = subject.results.rows
     ranked = [(loss, i) for i, loss in enumerate(trial_losses(subject.spec.goal, rows)) if loss is not None]
     return [rows[i] for _, i in sorted(ranked)[:5]]
@@ -224,14 +218,40 @@ def _fronts(subject: Subject, analysis: Analysis, best: Sequence[core.Row], figu
     return _section("Trade-offs", f'<div class="pair">{places}</div>', _note(text))
 
 
-def _parameters(subject: Subject, analysis: Analysis, figures: _Figures) -> str:
+def _why(subject: Subject, why: Why, best: Sequence[core.Row], figures: _Figures) -> str:
+    spec, parts = subject.spec, list[str]()
+    units = _tables.observables(subject)
+    drawn = [figures.put(_reasons.foretold(c, units.get(c.observable, "")), f"{c.observable}: {c.verdict}")
+             for c in why.calibrations]  # fmt: skip
+    if drawn:
+        parts.append(f'<div class="pair">{"".join(drawn)}</div>')
+    if why.outlooks:
+        trial, last = why.outlooks[-1]
+        gain = quantity(last.gain, spec.goal.objectives[0].unit)
+        caption = f"The chance that more than {gain} is still to be gained, as the strategy saw it trial by trial: "
+        caption += f"{last.chance:.1%} for trial {trial:,}"
+        rule = spec.goal.regret
+        caption += f"; the campaign stops at {rule.chance:.1%}." if rule else "."
+        parts.append(figures.put(_reasons.outlook(why, spec), caption))
+    if why.shares:
+        caption = "How much earlier campaigns counted in the predictions; the rest is what was learned here."
+        parts += [figures.put(_reasons.shares(why), caption), _tables.influences(why.shares)]
+    decided = [row for row in _leading(subject, best)[:10] if row.decision is not None]
+    if decided:
+        parts += ["<h3>Why the best ones were tried</h3>", _tables.decisions(spec, decided)]
+    if not parts:
+        return ""
+    note = f"firstlight explain TRIAL says it of any trial, and --replay asks {spec.strategy.name} again."
+    return _section("Why these points", *parts, _note(note))
+
+
+def _parameters(subject: Subject, analysis: Analysis, why: Why, figures: _Figures) -> str:
     spec = subject.spec
     if not analysis.rows:
         return ""
     rows = list(subject.results.rows)
-    found = [influence(spec, rows, o.observable) for o in spec.goal.objectives]
-    known = [f for f in found if not f.unknown]
-    parts = [_note(f"{f.observable}: {f.unknown}.") for f in found if f.unknown]
+    known = [f for f in why.influences if not f.unknown]
+    parts = [_note(f"{f.observable}: {f.unknown}.") for f in why.influences if f.unknown]
     if known:
         scores = ", ".join(f"{f.observable}: R² {f.r2:.2f} on {f.trials:,} trials" for f in known)
         caption = (
@@ -240,6 +260,7 @@ def _parameters(subject: Subject, analysis: Analysis, figures: _Figures) -> str:
             "it looked, so this tells of the region searched."
         )
         parts.append(figures.put(_inputs.importance(known), caption))
+        parts += ["<h3>Alone and together</h3>", *(_together(spec, one, figures) for one in known)]
     for i, one in enumerate(known):
         places = "".join(figures.put(s) for s in _inputs.slices(spec, rows, one))
         text = f"{one.observable} by parameter: trials, and the surrogate's mean over the other parameters"
@@ -250,6 +271,28 @@ def _parameters(subject: Subject, analysis: Analysis, figures: _Figures) -> str:
         caption = f"Every line is a trial ({lines[1]:,} drawn). Drag along an axis to keep only part of it."
         parts += ["<h3>All parameters at once</h3>", figures.put(lines[0], caption, "wide")]
     return _section("What the parameters do", *parts)
+
+
+def _together(spec: core.CampaignSpec, found: Influence, figures: _Figures) -> str:
+    """Sobol indices of one observable, and a warning where they stand on little."""
+    alone, pairs = sum(found.alone.values()), sum(found.pairs.values())
+    rest = max(0.0, 1.0 - alone - pairs)
+    caption = (
+        f"Shares of the variation of {found.observable} over the whole space (Sobol indices of the surrogate, all "
+        f"values equally likely): {alone:.0%} by parameters alone, {pairs:.0%} by pairs, {rest:.0%} by more together. "
+        f"The surrogate predicts held-out trials with R² {found.r2:.2f}."
+    )
+    if spec.constraints or spec.pool is not None:
+        caption += " The whole space is more than was possible: it leaves constraints and the pool aside."
+    places = [figures.put(_reasons.indices(found), caption)]
+    if (heat := _reasons.interactions(found)) is not None:
+        text = f"Interactions: what two parameters do to {found.observable} together, beyond what each does alone."
+        places.append(figures.put(heat, text))
+    warning = ""
+    if found.r2 < POOR:
+        text = f"The surrogate of {found.observable} predicts poorly (R² {found.r2:.2f}): take this as a hint."
+        warning = f'<p class="note warning">{_esc(text)}</p>'
+    return f'{warning}<div class="pair">{"".join(places)}</div>'
 
 
 def _failures(analysis: Analysis, figures: _Figures) -> str:

@@ -6,8 +6,6 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from firstlight import core
 
 from ._analysis import Analysis
@@ -157,31 +155,6 @@ def fronts(analysis: Analysis, spec: core.CampaignSpec, best: Sequence[core.Row]
                 data.append(marks)
         found.append((f"{a.observable} and {b.observable}", figure(data, title_of(a), title_of(b))))
     return found
-
-
-def predicted(analysis: Analysis, objective: core.Objective) -> tuple[Figure, int, float] | None:
-    """What was expected against what was seen; the number of trials, and the share within two sigma."""
-    name = objective.observable
-    pairs = [
-        (expected[name], row.seen[name])
-        for row in analysis.rows
-        if not row.failure and name in row.seen and name in (expected := core.latest(row.predicted))
-    ]
-    if len(pairs) < 2:
-        return None
-    sigmas = [math.hypot(p.sigma, s.sigma) for p, s in pairs]
-    within = [abs(p.value - s.value) <= 2 * w for (p, s), w in zip(pairs, sigmas, strict=True) if w > 0]
-    keep = every(len(pairs), 600)
-    x, y = [round_to(pairs[i][0].value) for i in keep], [round_to(pairs[i][1].value) for i in keep]
-    marks = marks_of(x, y, "--own", "trials")
-    marks["error_x"] = {"array": [round_to(2 * pairs[i][0].sigma) for i in keep], "color": "--own-soft", "thickness": 1,
-                        "width": 0}  # fmt: skip
-    ends = [min(x + y), max(x + y)]
-    line = {"x": ends, "y": ends, "mode": "lines", "line": {"color": "--ink-soft", "width": 1, "dash": "dot"},
-            "name": "as predicted", "hoverinfo": "skip"}  # fmt: skip
-    label = title_of(objective)
-    drawn = figure([line, marks], f"predicted {label}, ± 2 sigma", f"observed {label}")
-    return drawn, len(pairs), float(np.mean(within)) if within else math.nan
 
 
 def along(analysis: Analysis) -> list[tuple[str, str, str]]:

@@ -21,7 +21,8 @@ class Subject(core.Value, frozen=True):
     """Everything a report is made from.
 
     `told` are the trials performed elsewhere: they are shown, and never counted as the campaign's own.
-    `people` counts what people had to do: approve, refuse, pause, resume, stop. `pool_values` may give
+    `people` counts what people had to do: approve, refuse, pause, resume, stop. `outlooks` are what the strategy said
+    was still to be gained, with the number of the trial it said it of, performed or not. `pool_values` may give
     the objective's value at every row of the specification's pool (nan where a trial of it fails), from
     which random search is known exactly.
     """
@@ -35,6 +36,7 @@ class Subject(core.Value, frozen=True):
     runs: Sequence[Run] = ()
     told: frozenset[str] = frozenset()
     people: int = 0
+    outlooks: Sequence[tuple[int, core.Outlook]] = ()
     pool_values: Sequence[float] = ()
 
     @property
@@ -62,6 +64,7 @@ def gather(entries: Iterable[core.Entry]) -> Subject:
     versions: dict[str, str] = {}
     runs: list[Run] = []
     told: set[str] = set()
+    outlooks: list[tuple[int, core.Outlook]] = []
     people = 0
     for entry in rest:
         people += _by_a_person(campaign, entry.fact)
@@ -73,6 +76,8 @@ def gather(entries: Iterable[core.Entry]) -> Subject:
                 runs.append(Run(runner=runner, started=entry.at))
             case core.RunEnded(reason=reason) if runs:
                 runs[-1] = Run(runner=runs[-1].runner, started=runs[-1].started, ended=entry.at, reason=reason)
+            case core.TrialProposed(decision=core.Decision(outlook=core.Outlook() as outlook)):
+                outlooks.append((campaign.numbered, outlook))
             case core.TrialAdded(trial=trial):
                 told.add(trial)
             case _:
@@ -80,6 +85,7 @@ def gather(entries: Iterable[core.Entry]) -> Subject:
     return Subject(
         campaign=campaign, results=ledger.view(), versions=versions, opened=first.at, entries=campaign.seq,
         strategy=campaign.spec.strategy.name, runs=tuple(runs), told=frozenset(told), people=people,
+        outlooks=tuple(outlooks),
     )  # fmt: skip
 
 

@@ -3,12 +3,15 @@
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from firstlight import core
 
 from ._analysis import Analysis, analyse
 from ._metrics import Bound, Factor
 from ._schedule import schedule
 from ._subject import Subject
+from ._why import Calibration, calibration, foretold
 from ._words import causes, paragraph, state, verdict
 
 
@@ -54,6 +57,12 @@ def summarise(subject: Subject, analysis: Analysis) -> dict[str, Any]:
         "best": [_row(spec, row) for row in best[:100]],
         "hypervolume": float(analysis.curve[-1]) if analysis.box and len(analysis.curve) else None,
         "acceleration": _acceleration(analysis),
+        "calibration": {
+            name: _calibration(c)
+            for name in foretold(analysis.rows)
+            if (c := calibration(analysis.rows, name)) is not None
+        },
+        "outlook": msgspec.to_builtins(campaign.outlook),
         "versions": dict(subject.versions),
         "opened": subject.opened,
         "entries": subject.entries,
@@ -68,6 +77,14 @@ def _row(spec: core.CampaignSpec, row: core.Row) -> dict[str, Any]:
         if name in expected:
             found[name] |= {"predicted": expected[name].value, "predicted_sigma": expected[name].sigma}
     return {"trial": row.trial, "point": dict(row.ran), "observations": found, "source": row.source}
+
+
+def _calibration(found: Calibration) -> dict[str, Any]:
+    one, two = found.within
+    return {
+        "trials": len(found.trials), "within_one_sigma": one, "within_two_sigma": two, "mean_z": found.offset,
+        "statement": found.verdict,
+    }  # fmt: skip
 
 
 def _acceleration(analysis: Analysis) -> dict[str, Any]:

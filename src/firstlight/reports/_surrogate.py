@@ -5,6 +5,7 @@ leave-one-out error. What it says is worth what it predicts: the R² given is th
 which the scales are chosen anew without the fold.
 """
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,6 +23,8 @@ MOST = 200
 FOLDS = 5
 GOOD_ENOUGH = 0.2
 """Below this cross-validated R² the surrogate says nothing."""
+POOR = 0.5
+"""Below this what it says is a hint."""
 
 
 class Slice(core.Value, frozen=True):
@@ -35,7 +38,9 @@ class Slice(core.Value, frozen=True):
 class Influence(core.Value, frozen=True):
     """What the parameters do to one observable.
 
-    `importance` is by how much R² falls in the held-out folds where a parameter's values are shuffled.
+    `importance` is by how much R² falls in the held-out folds where a parameter's values are shuffled. `alone`, `total`
+    and `pairs` are the Sobol indices of the surrogate over the whole space: shares of its variance that a parameter
+    accounts for by itself, with all its interactions, and by its interaction with one other.
     Where `unknown` is not empty it says why nothing can be said.
     """
 
@@ -43,6 +48,9 @@ class Influence(core.Value, frozen=True):
     r2: float = 0.0
     trials: int = 0
     importance: dict[str, float] = {}
+    alone: dict[str, float] = {}
+    total: dict[str, float] = {}
+    pairs: dict[tuple[str, str], float] = {}
     slices: tuple[Slice, ...] = ()
     unknown: str = ""
 
@@ -69,8 +77,15 @@ def influence(spec: core.CampaignSpec, rows: Sequence[core.Row], observable: str
         return Influence(observable=observable, r2=r2, trials=len(rows), unknown=why)
     importance = {p.name: float(d) for p, d in zip(spec.parameters, drops, strict=True)}
     seen = np.array([r.seen[observable].value for r in rows])
-    slices = _slices(spec, x, y, importance, float(seen.mean()), spread)
-    return Influence(observable=observable, r2=r2, trials=len(rows), importance=importance, slices=slices)
+    fit = _fit(spec, x, y)
+    slices = _slices(spec, fit, importance, float(seen.mean()), spread)
+    names = [p.name for p in spec.parameters]
+    alone, total, pairs = sobol(spec, fit)
+    return Influence(
+        observable=observable, r2=r2, trials=len(rows), importance=importance, slices=slices,
+        alone=dict(zip(names, map(float, alone), strict=True)), total=dict(zip(names, map(float, total), strict=True)),
+        pairs={(a, b): float(pairs[names.index(a), names.index(b)]) for a, b in itertools.combinations(names, 2)},
+    )  # fmt: skip
 
 
 def encode(spec: core.CampaignSpec, points: Sequence[core.Point]) -> Floats:
@@ -166,10 +181,51 @@ def _cross_validate(
     return 1.0 - missed / len(y), np.maximum(shuffled - missed, 0.0) / len(y)
 
 
+def sobol(spec: core.CampaignSpec, fit: _Fit) -> tuple[Floats, Floats, Floats]:
+    """Sobol indices of the fit, all parameters uniform and independent: first-order (d,), total (d,), second (d, d).
+
+    Exact, for the kernel is a product over the parameters: every variance is a quadratic form in the fit's
+    coefficients, made of means over one parameter at a time.
+    """
+    d, n = len(spec.parameters), len(fit.alpha)
+    ratios, fixed, free = np.empty((d, n, n)), np.ones((n, n)), np.ones((n, n))
+    for j, parameter in enumerate(spec.parameters):
+        apart = (_spread_out(parameter)[:, None] - fit.x[:, j]) ** 2
+        kernel = np.exp(-fit.weights[j] * (np.sign(apart) if isinstance(parameter, core.Categorical) else apart))
+        mean, second = kernel.mean(0), kernel.T @ kernel / len(kernel)
+        ratios[j] = second / np.outer(mean, mean)
+        fixed *= np.outer(mean, mean)
+        free *= second
+
+    def variance(second: Floats) -> float:
+        return float(fit.alpha @ (second - fixed) @ fit.alpha)
+
+    whole = max(variance(free), np.finfo(float).tiny)
+    alone = np.array([variance(fixed * ratios[j]) for j in range(d)]) / whole
+    total = np.array([1.0 - variance(free / ratios[j]) / whole for j in range(d)])
+    pairs = np.zeros((d, d))
+    for j, k in itertools.combinations(range(d), 2):
+        pairs[j, k] = pairs[k, j] = variance(fixed * ratios[j] * ratios[k]) / whole - alone[j] - alone[k]
+    # What is below zero is rounding.
+    return np.clip(alone, 0, 1), np.clip(total, 0, 1), np.clip(pairs, 0, 1)
+
+
+def _spread_out(parameter: core.Parameter) -> Floats:
+    """The values of a parameter as the surrogate sees them, each as likely as the others."""
+    match parameter:
+        case core.Categorical(values=values):
+            return np.arange(len(values), dtype=float)
+        case core.Ordered(values=values):
+            return np.array([_place(parameter, v) for v in values])
+        case core.Integer(low=low, high=high, scale="linear") if high - low < 64:
+            return np.array([_place(parameter, v) for v in range(low, high + 1)])
+        case _:
+            return (np.arange(64) + 0.5) / 64
+
+
 def _slices(
-    spec: core.CampaignSpec, x: Floats, y: Floats, importance: dict[str, float], mean: float, spread: float
+    spec: core.CampaignSpec, fit: _Fit, importance: dict[str, float], mean: float, spread: float
 ) -> tuple[Slice, ...]:
-    fit = _fit(spec, x, y)
     chosen = sorted(importance, key=lambda name: -importance[name])[:6]
     found = []
     for name in chosen:
@@ -177,7 +233,7 @@ def _slices(
         values = _grid(spec.parameters[j])
         means = []
         for value in values:
-            moved = x.copy()
+            moved = fit.x.copy()
             moved[:, j] = _place(spec.parameters[j], value)
             means.append(mean + spread * float(_predict(spec, fit, moved).mean()))
         found.append(Slice(parameter=name, values=values, means=tuple(means)))

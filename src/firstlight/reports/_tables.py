@@ -1,7 +1,7 @@
 """The tables: the best trials, every trial, and the specification."""
 
 import html
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -10,7 +10,7 @@ from firstlight import core
 
 from ._plots import round_to
 from ._subject import Subject
-from ._words import duration, number, quantity, scalar, unit_of, wanted
+from ._words import at, duration, number, quantity, scalar, unit_of, wanted
 
 BEST = 50
 
@@ -68,6 +68,43 @@ def best(subject: Subject, rows: Sequence[core.Row]) -> str:
 
 def _value(seen: core.Observation | None) -> str:
     return "" if seen is None else quantity(seen.value, "", seen.sigma)
+
+
+def decisions(spec: core.CampaignSpec, rows: Sequence[core.Row]) -> str:
+    """Why these trials were chosen: the criterion, how far off the prediction was, and what each was preferred to."""
+    head = [("trial", ""), ("reason", "long"), ("criterion", "long"), ("score", "n"), ("off by", "n"),
+            ("preferred to", "long"), ("its score", "n")]  # fmt: skip
+    lines = []
+    for row in rows:
+        assert row.decision is not None
+        rival = row.decision.runners_up[0] if row.decision.runners_up else None
+        off = ", ".join(f"{name} {z:+.1f} sigma" for name, z in row.surprise.items())
+        lines.append([
+            (row.trial, ""), (row.reason, "long"), (row.decision.criterion, "long"), (_score(row.decision.score), "n"),
+            (off, "n"), (at(spec, rival.point) if rival else "", "long"), (_score(rival.score) if rival else "", "n"),
+        ])  # fmt: skip
+    return _grid(head, lines)
+
+
+def _score(score: float | None) -> str:
+    return "" if score is None else number(score)
+
+
+def influences(shares: Mapping[str, Sequence[tuple[int, float]]]) -> str:
+    """Earlier campaigns, and their shares in the predictions: on average, at first and at last."""
+    head = [
+        ("earlier campaign", ""),
+        ("trials it informed", "n"),
+        ("mean share", "n"),
+        ("at first", "n"),
+        ("last", "n"),
+    ]
+    lines = []
+    for campaign, told in shares.items():
+        each = [share for _, share in told]
+        told_of = (sum(each) / len(each), each[0], each[-1])
+        lines.append([(campaign, ""), (f"{len(each):,}", "n"), *((f"{share:.0%}", "n") for share in told_of)])
+    return _grid(head, lines)
 
 
 def columns(subject: Subject) -> list[tuple[str, str]]:

@@ -5,11 +5,14 @@ from importlib import import_module, resources
 from pathlib import Path
 from typing import Protocol, cast
 
+from msgspec.structs import replace
+
 from firstlight import core
 
 from ._analysis import Analysis, analyse
 from ._page import page
 from ._subject import Subject
+from ._why import Why, why
 
 
 class MissingExtra(ImportError):
@@ -20,29 +23,35 @@ class MissingExtra(ImportError):
 
 
 class Report(core.Value, frozen=True):
-    """Where a report was written: the whole of it, and its main figure."""
+    """Where a report was written: the whole of it, its main figure, and that of why (None: nothing is to be drawn)."""
 
     html: Path
     png: Path
+    why: Path | None = None
 
 
 def write_report(subject: Subject, baselines: Sequence[core.Results], directory: Path) -> Report:
-    """Write report.html and report.png into `directory`, which is made where it does not exist.
+    """Write report.html, report.png and why.png into `directory`, which is made where it does not exist.
 
     `baselines` are random campaigns on the same problem. Raises MissingExtra where plotly or matplotlib is
     not installed, before anything is written.
     """
     plotly, image = _plotly(), _image()
     analysis = analyse(subject, baselines)
-    written = Report(html=directory / "report.html", png=directory / "report.png")
+    reasons = why(subject, analysis)
+    written = Report(html=directory / "report.html", png=directory / "report.png", why=directory / "why.png")
     directory.mkdir(parents=True, exist_ok=True)
-    written.html.write_text(page(subject, analysis, plotly), encoding="utf-8")
+    written.html.write_text(page(subject, analysis, reasons, plotly), encoding="utf-8")
     image.draw(subject, analysis, written.png)
-    return written
+    if image.draw_why(subject, reasons, directory / "why.png"):
+        return written
+    (directory / "why.png").unlink(missing_ok=True)
+    return replace(written, why=None)
 
 
 class _Drawing(Protocol):
     def draw(self, subject: Subject, analysis: Analysis, path: Path) -> None: ...
+    def draw_why(self, subject: Subject, why: Why, path: Path) -> bool: ...
 
 
 def _plotly() -> str:

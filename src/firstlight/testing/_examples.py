@@ -17,6 +17,13 @@ _ACTION = core.Action(
     settings={"speed": 300, "deep": [1, 2.5, None, {"é": True}]}, after=("c.1.weigh",),
     limits=core.Limits(seconds=60.0, memory=2**53 + 1), cost=2.0, repeatable=False, approval="Is the hood closed?",
 )  # fmt: skip
+_DECISION = core.Decision(
+    criterion="log expected improvement", score=-1.25, trials=12,
+    runners_up=(core.Alternative(point=_POINT, score=-1.5, predicted=(_SEEN,)),),
+    informed_by=(core.Influence(campaign="last-year", share=0.25, trials=40),),
+    learned={"yield": {"length-scale temperature": 0.4, "noise": 0.01}}, model="m7",
+    outlook=core.Outlook(gain=0.5, chance=0.125),
+)  # fmt: skip
 _SPEC = core.CampaignSpec(
     id="c",
     title="Perovskite yield",
@@ -70,7 +77,14 @@ EXAMPLES: tuple[core.Fact, ...] = (
     core.RunStarted(runner="anna@host pid 123", versions={"firstlight": "1.0"}, parallel=4),
     core.RunEnded(reason="interrupted"),
     core.TrialProposed(
-        trial="c.1", point=_POINT, actions=(_ACTION,), source="bayes", predicted=(_SEEN,), reason="high variance"
+        trial="c.1",
+        point=_POINT,
+        actions=(_ACTION,),
+        source="bayes",
+        predicted=(_SEEN,),
+        reason="high variance",
+        decision=_DECISION,
+        asked=core.Asked(known=3, count=2, seed=7, place=1),
     ),
     core.TrialWithdrawn(trial="c.2", reason="goal met"),
     core.TrialAdded(trial="c.3", point=_POINT, outcome=_MEASURED, source="notebook of 2019"),

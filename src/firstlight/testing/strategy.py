@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
@@ -216,6 +217,16 @@ class StrategyContract:
         first = list(strategy.propose(spec, results, 3, 5))
         again = list(strategy.propose(replace(spec), results, 3, 5))
         assert first == again == list(self.make().propose(spec, results, 3, 5))
+
+    def test_what_is_said_of_a_point_can_be_recorded(self) -> None:
+        for spec in (SPECS[3], SPECS[-1]):
+            for p in self.make().propose(spec, tried(spec, self.history(spec)), 3, 5):
+                assert msgspec.json.decode(msgspec.json.encode(p), type=core.Proposal) == p
+                if p.decision is not None:
+                    assert p.decision.criterion
+                    for rival in p.decision.runners_up:
+                        check_point(spec, rival.point)
+                        assert rival.point != p.point
 
     def test_other_seeds_give_other_points(self) -> None:
         if not self.stochastic:
