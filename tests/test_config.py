@@ -22,7 +22,7 @@ REFERENCE = HERE.parent / "docs/reference/campaign-file.md"
 UNITS = PintUnits()
 KNOWN = Known(
     facilities={"local", "hplc"}, strategies={"bayes", "sobol", "random", "grid"},
-    procedures={"chain", "replicates", "cascade"}, learners={"surrogate"},
+    procedures={"chain", "replicates", "source", "cascade"}, learners={"surrogate"},
 )  # fmt: skip
 
 
@@ -114,6 +114,9 @@ procedure:
   - {command: [./simulate, "{temperature}", 3], timeout: 10 min, memory: 2 GB, settings: {env: {A: b}}}
 strategy: sobol
 parallel: 4
+batch: 2
+shared: temperature
+fidelity: {parameter: grade, target: 4, costs: {1: 0.5, 2.5: 2, 4: 10}}
 """
 
 
@@ -153,6 +156,9 @@ def test_short_forms_become_the_strict_nouns(tmp_path: Path) -> None:
     assert simulate.settings == {
         "directory": str(tmp_path), "argv": ["./simulate", "{temperature}", 3], "env": {"A": "b"},
     }  # fmt: skip
+    sources = tuple(core.Source(value=v, cost=c) for v, c in ((1, 0.5), (2.5, 2), (4, 10)))
+    assert spec.fidelity == core.Fidelity(parameter="grade", target=4, sources=sources)
+    assert spec.shared == ("temperature",)
     assert simulate.operation == "command" and simulate.limits == core.Limits(seconds=600, memory=2_000_000_000)
 
 
@@ -193,6 +199,11 @@ def test_json_is_read_too(tmp_path: Path) -> None:
     file.write_text('{"id": "j",\n\t"parameters": {"x": {"low": 0, "high": 1}}, "objectives": {"y": "maximize"},'
                     ' "budget": 3, "evaluate": "m:f"}')  # fmt: skip
     assert load(file).parameters == (core.Continuous(name="x", low=0, high=1),)
+    file.write_text('{"id": "j", "parameters": {"n": {"values": [1, 2]}}, "objectives": {"y": "maximize"},'
+                    ' "budget": 3, "fidelity": {"parameter": "n", "target": 2, "costs": {"1": 1, "2": 9}},'
+                    ' "evaluate": "m:f"}')  # fmt: skip
+    sources = (core.Source(value=1, cost=1), core.Source(value=2, cost=9))
+    assert load(file).fidelity == core.Fidelity(parameter="n", target=2, sources=sources)
     file.write_text('{"id": "j", "id": "k"}')
     with pytest.raises(BadCampaign, match="'id' is there twice"):
         load(file)
@@ -267,6 +278,8 @@ def test_anchors_and_merges_are_fine() -> None:
 def test_a_specification_made_in_python_is_held_to_the_same_rules() -> None:
     spec = load(MINIMAL)
     assert config.check_campaign(spec, units=UNITS, known=KNOWN) == spec
+    with pytest.raises(BadCampaign, match=r"procedure: two steps are too many\. Correct"):
+        config.check_campaign(spec, units=UNITS, known=KNOWN, unperformable=lambda spec: "two steps are too many")
     wrong: dict[str, tuple[Any, str]] = {
         "parallel: 0 trials": (replace(spec, parallel=0), "parallel"),
         "'a' is not a number": (
@@ -387,7 +400,7 @@ def test_the_reference_names_every_field() -> None:
     nouns = (
         core.CampaignSpec, core.Goal, core.Objective, core.OutcomeConstraint, core.Observable, core.Budget,
         core.NoImprovement, core.Continuous, core.Ordered, core.Categorical, core.Linear, core.Mixture, core.Exclude,
-        core.Pool, core.ProcedureSpec, core.StepSpec, core.Limits, core.StrategySpec,
+        core.Pool, core.ProcedureSpec, core.StepSpec, core.Limits, core.StrategySpec, core.Fidelity, core.Source,
     )  # fmt: skip
     assert not {f"{n.__name__}.{f}" for n in nouns for f in n.__struct_fields__ if f"`{f}`" not in text}
 

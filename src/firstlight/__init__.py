@@ -14,6 +14,7 @@ from .core import (
     Exclude,
     Failed,
     Failure,
+    Fidelity,
     Integer,
     Limits,
     Linear,
@@ -25,6 +26,7 @@ from .core import (
     Ordered,
     OutcomeConstraint,
     Pool,
+    Source,
     StrategySpec,
 )
 
@@ -39,6 +41,7 @@ __all__ = [
     "Exclude",
     "Failed",
     "Failure",
+    "Fidelity",
     "Integer",
     "Limits",
     "Linear",
@@ -50,6 +53,7 @@ __all__ = [
     "Ordered",
     "OutcomeConstraint",
     "Pool",
+    "Source",
     "StrategySpec",
     "match",
     "maximize",

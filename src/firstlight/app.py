@@ -86,7 +86,11 @@ class App:
     def read_spec(self, source: Path) -> CampaignSpec:
         """A specification from a file. Raises config.BadCampaign naming every problem."""
         return config.load_campaign(
-            source, units=self.units, known=_known(self.settings.facilities), infeasible=_infeasible
+            source,
+            units=self.units,
+            known=_known(self.settings.facilities),
+            infeasible=_infeasible,
+            unperformable=_unperformable,
         )
 
     def check_spec(self, spec: CampaignSpec) -> CampaignSpec:
@@ -204,7 +208,9 @@ class App:
 
 def check_spec(spec: CampaignSpec, facilities: Iterable[str] = ()) -> CampaignSpec:
     """A specification made in Python, held to the rules of a file. Raises config.BadCampaign."""
-    return config.check_campaign(spec, units=PintUnits(), known=_known(facilities), infeasible=_infeasible)
+    return config.check_campaign(
+        spec, units=PintUnits(), known=_known(facilities), infeasible=_infeasible, unperformable=_unperformable
+    )
 
 
 def _known(facilities: Iterable[str]) -> config.Known:
@@ -221,3 +227,18 @@ def _infeasible(spec: CampaignSpec) -> str | None:
     from .strategies import infeasible  # It brings scipy, which few commands need.
 
     return infeasible(spec)
+
+
+def _unperformable(spec: CampaignSpec) -> str | None:
+    """Why its procedure cannot make actions of its steps: tried at a point, once for every source."""
+    any_point = {
+        p.name: p.low if isinstance(p, core.Continuous | core.Integer) else p.values[0] for p in spec.parameters
+    }
+    sources = spec.fidelity.sources if spec.fidelity else ()
+    try:
+        procedure: core.Procedure = plugins.make("procedures", spec.procedure.name, spec.procedure.options)
+        for point in [any_point | {spec.fidelity.parameter: s.value} for s in sources if spec.fidelity] or [any_point]:
+            procedure.actions(spec, f"{spec.id}.1", point)
+    except (plugins.BrokenPart, ValueError) as error:
+        return str(error)
+    return None

@@ -88,7 +88,7 @@ class Board:
         seen = row.seen
         complete = not row.failure and all(o.observable in seen for o in goal.objectives)
         values = tuple(seen[o.observable].value for o in goal.objectives) if complete else None
-        found = None if row.failure else core.losses(goal, seen)
+        found = core.losses_of(self.spec, row)
         self.dots.append(Dot(values, found is not None))
         if row.failure:
             self.failures[row.failure.cause] += 1

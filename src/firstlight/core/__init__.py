@@ -121,7 +121,8 @@ from ._problem import (
     Value,
 )
 from ._reduce import InconsistentError, next_trial, open_campaign, reduce, replay
-from ._results import Earlier, Ledger, Prefix, Results, Row, Span
+from ._results import Earlier, Ledger, Prefix, Results, Row, Span, losses_of
+from ._sources import counts, priced
 from ._validate import problems
 from ._wrong import Problem
 
@@ -249,6 +250,7 @@ __all__ = [
     "WatchClock",
     "Withdraw",
     "advance",
+    "counts",
     "decode",
     "dominates",
     "encode",
@@ -256,10 +258,12 @@ __all__ = [
     "latest",
     "loss",
     "losses",
+    "losses_of",
     "met",
     "next_steps",
     "next_trial",
     "open_campaign",
+    "priced",
     "problems",
     "reduce",
     "replay",

@@ -85,7 +85,7 @@ class Campaign(Value, frozen=True):
     recent: tuple[tuple[float, float], ...] = ()
     """(best loss, cost) after each of the last trials, as far back as the stop rule looks."""
     stale: int = 0
-    """Trials since the front last advanced."""
+    """Trials since the front last advanced, of those that count towards the goal."""
     met_by: str = ""
     exhausted: str = ""
     stopped: str = ""

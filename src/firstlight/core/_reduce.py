@@ -10,6 +10,7 @@ from ._campaign import WAITING, ActionState, Campaign, Trial
 from ._facts import Entry
 from ._goal import advance, latest, losses, met
 from ._nouns import Cause, Failure, Measured
+from ._sources import counts
 
 replace = msgspec.structs.replace
 
@@ -190,6 +191,11 @@ def _fail(campaign: Campaign, id: str, failure: Failure, paid: float) -> Campaig
 
 def _settle(campaign: Campaign, trial: Trial) -> Campaign:
     """Count a trial that has just ended, and see what it did for the goal."""
+    campaign = replace(
+        campaign, succeeded=campaign.succeeded + (not trial.failed), failed=campaign.failed + trial.failed
+    )
+    if not counts(campaign.spec, {**trial.point, **trial.as_run}):
+        return campaign
     goal = campaign.spec.goal
     seen = latest(trial.observations)
     found = None if trial.failed else losses(goal, seen)
@@ -199,8 +205,6 @@ def _settle(campaign: Campaign, trial: Trial) -> Campaign:
         recent = (*recent, (front[0][0], campaign.cost))[-goal.no_improvement.trials - 1 :]
     return replace(
         campaign,
-        succeeded=campaign.succeeded + (not trial.failed),
-        failed=campaign.failed + trial.failed,
         front=front,
         stale=0 if front is not campaign.front else campaign.stale + 1,
         recent=recent,

@@ -9,7 +9,8 @@ from . import _facts as f
 from ._facts import Entry
 from ._goal import Seen, dominates, latest, losses
 from ._nouns import Action, Asset, Cause, Decision, Failure, Measured, Observation
-from ._problem import CampaignSpec, Goal, Point, Value
+from ._problem import CampaignSpec, Point, Value
+from ._sources import counts
 
 
 class Span(Value, frozen=True):
@@ -49,6 +50,14 @@ class Row(Value, frozen=True):
     def seen(self) -> Seen:
         """The latest observation of every observable."""
         return latest(self.observations)
+
+
+def losses_of(spec: CampaignSpec, row: Row) -> tuple[float, ...] | None:
+    """The losses of a trial that counts towards the goal and is good by it; None of any other.
+
+    That is one that failed, was not by the target source, was not measured, or broke an outcome constraint.
+    """
+    return None if row.failure or not counts(spec, row.ran) else losses(spec.goal, row.seen)
 
 
 class Prefix(Sequence[Row]):
@@ -93,11 +102,11 @@ class Results(Value, frozen=True):
     pending: Mapping[str, Row] = {}
     earlier: tuple[Earlier, ...] = ()
 
-    def best(self, goal: Goal) -> list[Row]:
+    def best(self, spec: CampaignSpec) -> list[Row]:
         """The Pareto front among the good trials: one row where there is one objective, none where none is good."""
         front: list[tuple[tuple[float, ...], Row]] = []
         for row in self.rows:
-            found = None if row.failure else losses(goal, row.seen)
+            found = losses_of(spec, row)
             if found is None or any(old == found or dominates(old, found) for old, _ in front):
                 continue
             front = [(old, r) for old, r in front if not dominates(found, old)] + [(found, row)]

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from ._problem import Budget, CampaignSpec, Goal, NoImprovement, Objective, Observable, OutcomeConstraint, StepSpec
-from ._validate_space import constraint, parameters, pool, room
+from ._validate_space import constraint, fidelity, parameters, pool, room
 from ._wrong import LARGEST, Problem, Problems, listed, named
 
 SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
@@ -26,6 +26,9 @@ def problems(spec: CampaignSpec) -> tuple[Problem, ...]:
     if spec.pool is not None:
         found += pool(spec.pool, by_name)
     found += [*_goal(spec), *_budget(spec.goal.budget), *_stops(spec), *_procedure(spec), *_running(spec)]
+    found += _shared(spec)
+    if spec.fidelity is not None:
+        found += fidelity(spec.fidelity, by_name, spec.constraints)
     if not found:
         found += room(spec)
     if not found:
@@ -210,6 +213,17 @@ def _running(spec: CampaignSpec) -> Problems:
         yield Problem("ahead", f"{spec.ahead} is below 0", "Give 0 or more.")
     if not 0 <= spec.seed <= LARGEST:
         yield Problem("seed", f"{spec.seed} cannot be a seed", "Give a whole number from 0 to 2**53.")
+
+
+def _shared(spec: CampaignSpec) -> Problems:
+    known = [p.name for p in spec.parameters]
+    for i, name in enumerate(spec.shared):
+        if name not in known:
+            yield Problem(f"shared[{i}]", f"{name!r} is not a parameter", f"The parameters are {listed(known)}.")
+        elif name in spec.shared[:i]:
+            yield Problem(f"shared[{i}]", f"{name!r} is there twice", "Name every parameter once.")
+    if spec.shared and spec.batch == 1:
+        yield Problem("shared", "batches of 1 point share nothing", "Raise batch, or leave shared out.")
 
 
 def _recordable(spec: CampaignSpec) -> Problems:

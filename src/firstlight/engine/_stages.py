@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import Executor
 from typing import TypeVar, assert_never
 
@@ -116,7 +116,7 @@ class Stages:
             yield core.TrialProposed(
                 trial=trial,
                 point=proposal.point,
-                actions=tuple(self.ports.procedure.actions(spec, trial, proposal.point)),
+                actions=core.priced(spec, proposal.point, self.ports.procedure.actions(spec, trial, proposal.point)),
                 source=spec.strategy.name,
                 predicted=proposal.predicted,
                 reason=proposal.reason,

@@ -68,8 +68,8 @@ def analyse(subject: Subject, baselines: Sequence[core.Results]) -> Analysis:
     """Compare a campaign with random search: exactly on a known pool, else campaigns, else its own first trials."""
     goal = subject.spec.goal
     rows = subject.own
-    losses = trial_losses(goal, rows)
-    others = [trial_losses(goal, results.rows) for results in baselines]
+    losses = trial_losses(subject.spec, rows)
+    others = [trial_losses(subject.spec, results.rows) for results in baselines]
     box = reference_box(goal, [losses, *others]) if len(goal.objectives) > 1 else None
 
     def curve(of: Losses) -> Floats:
@@ -153,7 +153,7 @@ def _from_its_own(subject: Subject, mine: Floats, curve: Callable[[Losses], Floa
     nothing = np.empty(0)
     if len(rows) < ENOUGH:
         return Random(kind="none", words="nothing", median=nothing, low=nothing, high=nothing)
-    losses = trial_losses(subject.spec.goal, rows)
+    losses = trial_losses(subject.spec, rows)
     rng = np.random.default_rng(subject.spec.seed)
     draws = rng.integers(len(losses), size=(RESAMPLED, len(losses)))
     theirs = [curve([losses[i] for i in row]) for row in draws]
@@ -180,7 +180,7 @@ def _pool_losses(subject: Subject, baselines: Sequence[core.Results]) -> Floats 
         return np.array([math.nan if math.isnan(v) else core.loss(objective, v) for v in subject.pool_values])
     found: dict[tuple[core.Scalar, ...], float] = {}
     for results in (subject.results, *baselines):
-        for row, loss in zip(results.rows, trial_losses(spec.goal, results.rows), strict=True):
+        for row, loss in zip(results.rows, trial_losses(spec, results.rows), strict=True):
             found.setdefault(tuple(row.point[c] for c in spec.pool.columns), math.nan if loss is None else loss[0])
     if not all(row in found for row in spec.pool.rows):
         return None

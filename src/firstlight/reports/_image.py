@@ -115,7 +115,7 @@ def _progress(axes: Axes, spec: core.CampaignSpec, analysis: Analysis) -> None:
 
 def _front(axes: Axes, subject: Subject, analysis: Analysis) -> None:
     a, b = subject.spec.goal.objectives[:2]
-    best = subject.results.best(subject.spec.goal)
+    best = subject.results.best(subject.spec)
     names, chosen = [o.observable for o in subject.spec.goal.objectives], {r.trial for r in best}
     rest = [r for r in analysis.rows if not r.failure and r.trial not in chosen and all(n in r.seen for n in names)]
     for rows, colour, words in ((rest, GREY, "other trials"), (best, OWN, "Pareto front")):

@@ -47,9 +47,9 @@ class Factor(core.Value, frozen=True):
     pairs: int
 
 
-def trial_losses(goal: core.Goal, rows: Iterable[core.Row]) -> list[tuple[float, ...] | None]:
-    """The losses of every trial, None where it failed, was not measured, or broke an outcome constraint."""
-    return [None if row.failure else core.losses(goal, row.seen) for row in rows]
+def trial_losses(spec: core.CampaignSpec, rows: Iterable[core.Row]) -> list[tuple[float, ...] | None]:
+    """The losses of every trial, None where it is not good, or by another source than the target."""
+    return [core.losses_of(spec, row) for row in rows]
 
 
 def best_curve(losses: Losses) -> Floats:

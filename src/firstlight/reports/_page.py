@@ -42,9 +42,7 @@ def page(subject: Subject, analysis: Analysis, plotly: str) -> str:
     """The whole document; `plotly` is the source of the Plotly JavaScript library."""
     figures = _Figures()
     first = subject.spec.goal.objectives[0]
-    best = sorted(
-        subject.results.best(subject.spec.goal), key=lambda r: core.loss(first, r.seen[first.observable].value)
-    )
+    best = sorted(subject.results.best(subject.spec), key=lambda r: core.loss(first, r.seen[first.observable].value))
     sections = [
         _progress(subject, analysis, figures),
         _best(subject, analysis, best, figures),
@@ -207,7 +205,7 @@ def _best(subject: Subject, analysis: Analysis, best: Sequence[core.Row], figure
 def _leading(subject: Subject) -> list[core.Row]:
     """The five best good trials of a single objective, told ones included."""
     rows = subject.results.rows
-    ranked = [(loss, i) for i, loss in enumerate(trial_losses(subject.spec.goal, rows)) if loss is not None]
+    ranked = [(loss, i) for i, loss in enumerate(trial_losses(subject.spec, rows)) if loss is not None]
     return [rows[i] for _, i in sorted(ranked)[:5]]
 
 

@@ -24,7 +24,7 @@ def summary(subject: Subject, baselines: Sequence[core.Results]) -> dict[str, An
 def summarise(subject: Subject, analysis: Analysis) -> dict[str, Any]:
     """The same, of an analysis already made."""
     spec, campaign = subject.spec, subject.campaign
-    best = subject.results.best(spec.goal)
+    best = subject.results.best(spec)
     laid = schedule(analysis.rows)
     failed = sum(r.failure is not None for r in analysis.rows)
     ended, seconds = len(analysis.rows), campaign.elapsed
