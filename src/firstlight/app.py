@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from . import config, core, engine, plugins
 from .core import Campaign, CampaignSpec, Entry, Fact, Journal, Ledger, Ports, Results
+from .journal.archive import JournalArchive
 from .units import PintUnits
 
 SHIPPED_WITH = (
@@ -63,6 +64,7 @@ class App:
     def __init__(self, settings: config.Settings, journal: Journal) -> None:
         self.settings, self.journal = settings, journal
         self.units = PintUnits()
+        self.archive: core.Archive = JournalArchive(journal, self.units)
         self.slots: dict[str, engine.FairSlots] = {}
         self._facilities: dict[str, core.Facility] = {}
         self._catalog: core.Catalog | None = None
@@ -100,19 +102,29 @@ class App:
     # ------------------------------------------------------------------ campaigns
 
     async def create(self, spec: CampaignSpec, by: str) -> CampaignSpec:
-        """Open a campaign under the specification's id, or the next free one after it."""
+        """Open a campaign under the specification's id, or the next free one after it.
+
+        Raises core.Unrelated, and opens none, where it names earlier campaigns that cannot inform it.
+        """
         taken = set(await self.journal.campaigns())
         wanted, number = spec.id, 1
         while True:
             while spec.id in taken:
                 number += 1
                 spec = replace(spec, id=f"{wanted}-{number}")
+            await self._check_earlier(spec)
             try:
                 await engine.create(spec, self.journal, time.time, by)
             except (core.Conflict, core.Held):
                 taken.add(spec.id)  # Somebody was quicker.
                 continue
             return spec
+
+    async def _check_earlier(self, spec: CampaignSpec) -> None:
+        """Find out before anything is written. What is named decides; what overlaps is looked for when it designs."""
+        strategy: core.Strategy = plugins.make("strategies", spec.strategy.name, spec.strategy.options)
+        if names := engine.wanted(strategy):
+            await self.archive.find(spec, names)
 
     async def run(self, id: str, by: str, parallel: int = 0, listeners: Sequence[engine.Listener] = ()) -> Campaign:
         """Run a campaign until it is closed. Raises Held where somebody else does, LookupError if there is none."""
@@ -141,6 +153,13 @@ class App:
     async def state(self, id: str) -> tuple[Campaign, Ledger]:
         """A campaign and its results as they stand. Raises LookupError."""
         return await engine.recover(id, self.journal)
+
+    async def known(self, id: str, entry: int) -> tuple[Campaign, Ledger]:
+        """A campaign and its results as a strategy knew them after this entry, earlier campaigns included.
+
+        Raises LookupError.
+        """
+        return await engine.recover(id, self.journal, self.archive, entry)
 
     async def follow(self, id: str) -> AsyncIterator[Entry]:
         """Every entry of a campaign, and then each new one, until it is closed."""
@@ -178,6 +197,7 @@ class App:
             catalog=self.catalog,
             units=self.units,
             clock=time.time,
+            archive=self.archive,
             learner=plugins.make("learners", spec.model, {}) if spec.model else None,
         )
 

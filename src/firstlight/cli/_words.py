@@ -125,6 +125,9 @@ def _other(fact: core.Fact, of: Callable[[str], str]) -> str:
             return f"{of(id)} is lost: nobody knows whether it was performed"
         case core.CancelRequested(action=id):
             return f"{of(id)} is asked to end"
+        case core.EarlierChosen(campaigns=campaigns):
+            names = ", ".join(c.campaign for c in campaigns)
+            return f"learns from earlier campaigns: {names or 'there are none'}"
         case core.DesignExhausted(reason=reason):
             return f"no further point: {reason}"
         case core.ModelUpdated(model=model, trials=trials):

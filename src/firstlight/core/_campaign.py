@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Literal
 
-from ._nouns import Action, Asset, Failure, Observation, Permit
+from ._nouns import Action, Asset, EarlierCampaign, Failure, Observation, Permit
 from ._problem import CampaignSpec, Point, Value
 
 ActionStatus = Literal[
@@ -87,6 +87,8 @@ class Campaign(Value, frozen=True):
     stale: int = 0
     """Trials since the front last advanced, of those that count towards the goal."""
     met_by: str = ""
+    earlier: tuple[EarlierCampaign, ...] | None = None
+    """The campaigns that inform this one; None until its strategy has been asked for its wish."""
     exhausted: str = ""
     stopped: str = ""
     cancel: bool = False

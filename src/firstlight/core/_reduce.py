@@ -71,6 +71,12 @@ def _apply(campaign: Campaign, entry: Entry) -> Campaign:
             return replace(_without(campaign, id), counted=campaign.counted - 1)
         case f.TrialAdded():
             return _add(campaign, fact)
+        case f.EarlierChosen(campaigns=chosen):
+            if campaign.earlier is not None:
+                _refuse(f"campaign {campaign.spec.id} has chosen its earlier campaigns already")
+            if campaign.spec.id in {c.campaign for c in chosen}:
+                _refuse(f"campaign {campaign.spec.id} is not earlier than itself")
+            return replace(campaign, earlier=chosen)
         case f.DesignExhausted(reason=reason):
             return replace(campaign, exhausted=reason or "no further point")
         case f.ActionPermitted(action=id, policies=policies, agreement=agreement):

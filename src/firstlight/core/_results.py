@@ -85,7 +85,11 @@ class Prefix(Sequence[Row]):
 
 
 class Earlier(Value, frozen=True):
-    """An earlier campaign: what it was asked, and the trials of it that may inform this one."""
+    """An earlier campaign: what it was asked, and the trials of it that may inform this one.
+
+    What both have is in the units of this one. A parameter or observable of the same name that cannot be converted is
+    left out, and so are its constraints and its pool: what could not be tried there teaches nothing here.
+    """
 
     campaign: str
     spec: CampaignSpec
@@ -122,12 +126,14 @@ class Ledger:
         self._actions: dict[str, dict[str, Action]] = {}
         self._sent: dict[str, float] = {}
         self._fresh: dict[str, Row] = {}
+        self.earlier: tuple[Earlier, ...] = ()
+        """What earlier campaigns bring to every view: not in this campaign's entries, which only name them."""
         for entry in entries:
             self.add(entry)
 
     def view(self) -> Results:
         """The results as they stand. Later facts do not change it."""
-        return Results(rows=Prefix(self._rows, len(self._rows)), pending=dict(self._pending))
+        return Results(rows=Prefix(self._rows, len(self._rows)), pending=dict(self._pending), earlier=self.earlier)
 
     @property
     def ended(self) -> int:
