@@ -116,7 +116,6 @@ strategy: sobol
 parallel: 4
 batch: 2
 shared: temperature
-fidelity: {parameter: grade, target: 4, costs: {1: 0.5, 2.5: 2, 4: 10}}
 """
 
 
@@ -156,10 +155,29 @@ def test_short_forms_become_the_strict_nouns(tmp_path: Path) -> None:
     assert simulate.settings == {
         "directory": str(tmp_path), "argv": ["./simulate", "{temperature}", 3], "env": {"A": "b"},
     }  # fmt: skip
-    sources = tuple(core.Source(value=v, cost=c) for v, c in ((1, 0.5), (2.5, 2), (4, 10)))
-    assert spec.fidelity == core.Fidelity(parameter="grade", target=4, sources=sources)
     assert spec.shared == ("temperature",)
     assert simulate.operation == "command" and simulate.limits == core.Limits(seconds=600, memory=2_000_000_000)
+
+
+SOURCES = """
+id: c
+parameters: {x: {low: 0, high: 10}, o: {values: [1, 2.5], unit: mm}, s: [a, b]}
+objectives: {y: maximize}
+budget: 3
+evaluate: m:f
+fidelity: {parameter: o, target: 2.5, costs: {1: 0.5, 2.5: 10}}
+"""
+
+
+def test_sources_and_their_costs() -> None:
+    sources = (core.Source(value=1, cost=0.5), core.Source(value=2.5, cost=10))
+    assert load(SOURCES).fidelity == core.Fidelity(parameter="o", target=2.5, sources=sources)
+    head = SOURCES.partition("fidelity")[0]
+    words = load(f"{head}fidelity: {{parameter: s, target: b, costs: {{a: 1, b: 2}}}}")
+    assert words.fidelity is not None
+    assert [s.value for s in words.fidelity.sources] == ["a", "b"]
+    for spec in (load(SOURCES), words):
+        assert load(config.dump_campaign(spec)) == spec
 
 
 def test_a_tolerance_is_a_difference() -> None:
@@ -312,6 +330,8 @@ def _paths(value: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 DOCUMENTS = [
     yaml.safe_load(WHOLE.replace("[no, on, off]", "[a, b]")),
     yaml.safe_load(config.dump_campaign(load(WHOLE))),
+    yaml.safe_load(SOURCES),
+    yaml.safe_load(config.dump_campaign(load(SOURCES))),
     yaml.safe_load(MINIMAL + "pool: {columns: [x, n, s, o], rows: [[1, 2, a, 1], [1, 3, a, 1]]}"),
     yaml.safe_load(
         MINIMAL

@@ -191,6 +191,16 @@ WRONG: list[tuple[str, core.CampaignSpec, str]] = [
     ("fidelity.sources[0].cost", sourced(cost=-1.0), "no cost"),
     ("fidelity.sources[0].cost", sourced(cost=math.nan), "no cost"),
     ("fidelity.target", sourced(target="c"), "none of a, b"),
+    (
+        "procedure.steps[0].cost",
+        replace(sourced(), procedure=core.ProcedureSpec(steps=(replace(STEP, cost=1.0),))),
+        "costs what its source does",
+    ),
+    (
+        "goal.budget.cost",
+        replace(sourced(), goal=replace(GOAL, budget=core.Budget(cost=19.0))),
+        "does not buy one trial by the target, which costs 20",
+    ),
     ("seed", replace(SPEC, seed=-1), "cannot be a seed"),
     ("", replace(SPEC, title="\ud800"), "cannot be recorded"),
 ]

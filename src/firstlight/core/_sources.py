@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from ._nouns import Action
-from ._problem import CampaignSpec, Point
+from ._problem import CampaignSpec, Fidelity, Point
 
 
 def counts(spec: CampaignSpec, ran: Point) -> bool:
@@ -13,15 +13,15 @@ def counts(spec: CampaignSpec, ran: Point) -> bool:
     return spec.fidelity is None or ran.get(spec.fidelity.parameter) == spec.fidelity.target
 
 
-def priced(spec: CampaignSpec, point: Point, actions: Sequence[Action]) -> tuple[Action, ...]:
-    """The actions of one trial, whose estimated costs make up that of its source.
+def target_cost(fidelity: Fidelity) -> float:
+    """What a trial by the target costs."""
+    return next(s.cost for s in fidelity.sources if s.value == fidelity.target)
 
-    What a step says of its own cost stands; the actions of steps that say nothing share the rest equally.
-    """
-    silent = [a for a in actions if not a.cost]
-    if spec.fidelity is None or not silent:
+
+def priced(spec: CampaignSpec, point: Point, actions: Sequence[Action]) -> tuple[Action, ...]:
+    """The actions of one trial; where there are sources, they share equally what its source costs."""
+    fidelity = spec.fidelity
+    if fidelity is None:
         return tuple(actions)
-    costs = {s.value: s.cost for s in spec.fidelity.sources}
-    rest = costs[point[spec.fidelity.parameter]] - sum(a.cost for a in actions)
-    share = max(0.0, rest) / len(silent)
-    return tuple(a if a.cost else replace(a, cost=share) for a in actions)
+    cost = next(s.cost for s in fidelity.sources if s.value == point[fidelity.parameter])
+    return tuple(replace(a, cost=cost / len(actions)) for a in actions)
