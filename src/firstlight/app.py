@@ -50,7 +50,8 @@ def versions() -> dict[str, str]:
 
 def problem_digest(spec: CampaignSpec) -> str:
     """The same for campaigns that pursue the same goal in the same way, whatever chooses their points."""
-    same = (spec.parameters, spec.constraints, spec.pool, spec.goal.objectives, spec.goal.outcome_constraints)
+    goal = (spec.goal.objectives, spec.goal.outcome_constraints, spec.fidelity)
+    same = (spec.parameters, spec.constraints, spec.pool, goal)
     steps = [
         (s.facility, s.operation, {k: v for k, v in s.settings.items() if k != "directory"})
         for s in spec.procedure.steps

@@ -46,6 +46,8 @@ def journal(
     seconds: float = 60.0,
     source: str = "bayes",
     predict: Callable[[core.Point, int], tuple[core.Observation, ...]] = lambda point, i: (),
+    decide: Callable[[core.Point, int], core.Decision | None] = lambda point, i: None,
+    earlier: Sequence[str] | None = None,
     close: str = "trials spent",
 ) -> Iterator[core.Entry]:
     """The entries of a campaign that tries these points in turn on `slots` slots."""
@@ -59,6 +61,9 @@ def journal(
     rng = np.random.default_rng(1)
     yield entry(core.CampaignOpened(spec=spec), START)
     yield entry(core.RunStarted(runner="node 7", versions={"firstlight": "0.1.0", "numpy": np.__version__}), START)
+    if earlier is not None:
+        chosen = tuple(core.EarlierCampaign(campaign=name, entries=9) for name in earlier)
+        yield entry(core.EarlierChosen(campaigns=chosen), START)
     clock = START
     for first in range(0, len(points), slots):
         group = range(first, min(first + slots, len(points)))
@@ -74,7 +79,7 @@ def journal(
             )
             proposed = core.TrialProposed(
                 trial=trial, point=points[i], actions=(action,), source=source, predicted=predict(points[i], i),
-                reason="space-filling" if i < 8 else "expected improvement",
+                reason="space-filling" if i < 8 else "expected improvement", decision=decide(points[i], i),
             )  # fmt: skip
             yield entry(proposed, clock)
             yield entry(core.ActionPermitted(action=action.id, policies=("open",)), clock)

@@ -58,6 +58,17 @@ def best_curve(losses: Losses) -> Floats:
     return np.maximum.accumulate(np.asarray(found, dtype=float)) if found else np.empty(0)
 
 
+def by_cost(curve: Floats, costs: Floats, per: float) -> Floats:
+    """A performance curve after every `per` of cost, from that after each trial and what each trial cost."""
+    paid = np.cumsum(costs)
+    if not len(paid):
+        return np.empty(0)
+    marks = per * np.arange(1, math.ceil(paid[-1] / per - ROUNDING) + 1)
+    ended = np.searchsorted(paid, marks * (1 + ROUNDING), side="right")
+    # Where the last trial ends within a step, all of them have ended by its end.
+    return np.concatenate([[-math.inf], curve])[ended]
+
+
 def hypervolume_curve(losses: Losses, ideal: Floats, reference: Floats) -> Floats:
     """Performance for several objectives: the dominated share of the box from `ideal` to `reference`, 0 to 1."""
     return volumes(losses, ideal, reference)

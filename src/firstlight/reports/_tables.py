@@ -142,13 +142,22 @@ def specification(subject: Subject) -> str:
         ("bounds on outcomes", ", ".join(bounds)),
         ("constraints on points", ", ".join(_constraint(c) for c in spec.constraints)),
         ("pool", f"{len(spec.pool.rows):,} points" if spec.pool else ""),
+        ("sources", _sources(spec)),
         ("budget", ", ".join(filter(None, limits)) or "no limit"),
         ("strategy", f"{spec.strategy.name} {options}".strip()),
         ("procedure", "; ".join(steps)),
         ("at once", f"{spec.parallel:,} (designed {spec.batch:,} at a time)"),
+        ("shared by a batch", ", ".join(spec.shared)),
         ("seed", str(spec.seed)),
     ]  # fmt: skip
     return varied + _grid([("", ""), ("", "")], [[(a, ""), (b, "long")] for a, b in rows if b])
+
+
+def _sources(spec: core.CampaignSpec) -> str:
+    if spec.fidelity is None:
+        return ""
+    costs = [f"{scalar(s.value)} for {quantity(s.cost, spec.goal.budget.cost_unit)}" for s in spec.fidelity.sources]
+    return f"{spec.fidelity.parameter}: {', '.join(costs)}; {scalar(spec.fidelity.target)} counts"
 
 
 def _kind(parameter: core.Parameter) -> str:
