@@ -71,6 +71,14 @@ def objective(o: core.Objective) -> str:
     return f"{o.direction} {o.observable}"
 
 
+def sources(spec: core.CampaignSpec) -> list[core.Scalar]:
+    """The sources of trials, the target last; none where the specification declares none."""
+    if spec.fidelity is None:
+        return []
+    target = spec.fidelity.target
+    return [*(s.value for s in spec.fidelity.sources if s.value != target), target]
+
+
 def sentence(fact: core.Fact, campaign: str) -> str:
     """A fact in a line."""
 
