@@ -51,7 +51,7 @@ async def ran(spec: core.CampaignSpec, ports: core.Ports) -> core.Campaign:
     return await engine.run(spec.id, ports, by="ada")
 
 
-async def facts(journal: core.Journal, id: str = "c1") -> list[core.Fact]:
+async def recorded_in(journal: core.Journal, id: str = "c1") -> list[core.Fact]:
     return [entry.fact async for entry in journal.read(id)]
 
 
@@ -72,7 +72,7 @@ def test_all_that_overlap_are_named_once_before_the_first_design_and_read_once()
     heir = Heir()
     ports = world(journal, heir)
     campaign = asyncio.run(ran(aimless("c1", trials=9), ports))
-    recorded = asyncio.run(facts(journal))
+    recorded = asyncio.run(recorded_in(journal))
     (chosen,) = [f for f in recorded if isinstance(f, core.EarlierChosen)]
     assert campaign.earlier == chosen.campaigns
     assert {c.campaign: c.entries for c in chosen.campaigns} == {i: len(journal.lines[i]) for i in ("old", "older")}
@@ -109,7 +109,7 @@ def test_a_strategy_that_wants_none_is_asked_for_none(wish: str | None) -> None:
     past(journal, "old")
     campaign = asyncio.run(ran(aimless("c1"), world(journal, RandomPoints() if wish else Content())))
     assert campaign.earlier is None
-    assert not [f for f in asyncio.run(facts(journal)) if isinstance(f, core.EarlierChosen)]
+    assert not [f for f in asyncio.run(recorded_in(journal)) if isinstance(f, core.EarlierChosen)]
 
 
 async def _more(journal: PaperJournal, id: str) -> None:
@@ -135,12 +135,12 @@ def test_after_a_crash_at_any_fact_the_same_earlier_trials_are_known() -> None:
             asyncio.run(ran(spec, ports))
         journal.crash_after = None
         before = trials(journal, "old")
-        told = [f for f in asyncio.run(facts(journal)) if isinstance(f, core.EarlierChosen)]
+        told = [f for f in asyncio.run(recorded_in(journal)) if isinstance(f, core.EarlierChosen)]
         asyncio.run(_more(journal, "old"))
         campaign = asyncio.run(engine.run("c1", ports, by="ada"))
         assert campaign.closed == "trials spent"
         assert set(room.performed.values()) == {1}
-        after = [f for f in asyncio.run(facts(journal)) if isinstance(f, core.EarlierChosen)]
+        after = [f for f in asyncio.run(recorded_in(journal)) if isinstance(f, core.EarlierChosen)]
         known = before if told else trials(journal, "old")
         assert len(after) == 1
         assert told in ([], after)
@@ -167,7 +167,7 @@ def test_what_was_known_at_an_entry_is_found_again() -> None:
     asyncio.run(ran(aimless("c1"), ports))
     before = trials(journal, "old")
     asyncio.run(_more(journal, "old"))
-    proposed = [f for f in asyncio.run(facts(journal)) if isinstance(f, core.TrialProposed)]
+    proposed = [f for f in asyncio.run(recorded_in(journal)) if isinstance(f, core.TrialProposed)]
     for fact in proposed:
         assert fact.asked is not None
         campaign, ledger = asyncio.run(engine.recover("c1", journal, ports.archive, fact.asked.known))
@@ -195,7 +195,7 @@ def test_a_session_knows_them_too() -> None:
 
     asyncio.run(story())
     assert heir.given == [{"old": trials(journal, "old")}] * 2
-    assert len([f for f in asyncio.run(facts(journal)) if isinstance(f, core.EarlierChosen)]) == 1
+    assert len([f for f in asyncio.run(recorded_in(journal)) if isinstance(f, core.EarlierChosen)]) == 1
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,7 @@ def test_one_that_cannot_inform_it_is_named_with_the_reason(name: str, why: str)
         asyncio.run(engine.create(spec, journal, lambda: 1.0, "ada"))
     with pytest.raises(core.Unrelated, match=why):
         asyncio.run(ran(aimless("c1"), world(journal, Heir("old", name))))
-    last = asyncio.run(facts(journal))[-1]
+    last = asyncio.run(recorded_in(journal))[-1]
     assert isinstance(last, core.RunEnded) and why in last.reason
     # Whoever asks for all that overlap is not troubled by those that do not.
     heir = Heir()
@@ -227,9 +227,8 @@ def test_one_that_cannot_inform_it_is_named_with_the_reason(name: str, why: str)
 
 def test_they_are_chosen_once_and_never_include_itself() -> None:
     spec, chosen = aimless("c1"), core.EarlierChosen(campaigns=())
-    entries = [
-        core.Entry(seq=i, at=1.0, by="ada", fact=f) for i, f in enumerate((core.CampaignOpened(spec=spec), chosen), 1)
-    ]
+    facts: list[core.Fact] = [core.CampaignOpened(spec=spec), chosen]
+    entries = [core.Entry(seq=i, at=1.0, by="ada", fact=f) for i, f in enumerate(facts, 1)]
     campaign = core.replay(entries)
     with pytest.raises(core.InconsistentError, match="has chosen its earlier campaigns already"):
         core.reduce(campaign, core.Entry(seq=3, at=1.0, by="ada", fact=chosen))
@@ -245,8 +244,13 @@ def test_without_an_archive_a_wish_cannot_be_met() -> None:
 
 def test_a_design_that_names_them_and_offers_nothing_is_exhausted() -> None:
     class Mute(Heir):
-        def propose(self, *_: object) -> Sequence[core.Proposal]:  # type: ignore[override]
+        asked = 0
+
+        def propose(self, *_: object) -> Sequence[core.Proposal]:
+            self.asked += 1
             return []
 
-    campaign = asyncio.run(ran(aimless("c1"), world(PaperJournal(), Mute())))
+    mute = Mute()
+    campaign = asyncio.run(ran(aimless("c1"), world(PaperJournal(), mute)))
     assert campaign.closed == "strategy random has no further point"
+    assert mute.asked == 1

@@ -35,7 +35,8 @@ def seen(unit: str = "g", value: float = 2.0) -> core.Measured:
 
 async def keep(journal: core.Journal, spec: core.CampaignSpec, *trials: core.TrialAdded) -> None:
     lease = await journal.lease(spec.id, "ada")
-    for seq, fact in enumerate((core.CampaignOpened(spec=spec), *trials), 1):
+    facts: list[core.Fact] = [core.CampaignOpened(spec=spec), *trials]
+    for seq, fact in enumerate(facts, 1):
         await journal.append(lease, core.Entry(seq=seq, at=1.0, by="ada", fact=fact))
     await lease.release()
 
@@ -76,11 +77,12 @@ def test_points_bounds_and_observations_come_in_the_units_of_the_one_that_learns
     told = core.Measured(observations=seen().observations, as_run={"t": 31.0})
     earlier = learnt(mine, old, added(1, point, told))
     (row,) = earlier.rows
-    assert row.point == pytest.approx({"t": 303.15, "time": 120.0, "grade": 2000.0, "solvent": "DMF"})  # type: ignore[arg-type]
+    assert row.point == pytest.approx({"t": 303.15, "time": 120.0, "grade": 2000.0, "solvent": "DMF"})
     assert row.ran["t"] == pytest.approx(304.15)
     assert row.seen["yield"] == core.Observation(observable="yield", value=2000.0, unit="mg", sigma=500.0)
     t, time, grade, solvent = earlier.spec.parameters
-    assert isinstance(t, core.Continuous) and (t.low, t.unit) == (pytest.approx(293.15), "K")
+    assert isinstance(t, core.Continuous) and t.unit == "K"
+    assert t.low == pytest.approx(293.15)
     assert isinstance(time, core.Continuous) and (time.low, time.high, time.unit) == (60.0, 180.0, "min")
     assert isinstance(grade, core.Ordered) and grade.values == pytest.approx((1000.0, 2000.0))
     assert solvent == SOLVENT
@@ -98,7 +100,7 @@ def test_a_sigma_and_a_tolerance_are_differences() -> None:
     earlier = learnt(mine, old, added(1, {"time": 1}, heat))
     assert earlier.spec.goal.objectives[0].tolerance == pytest.approx(1.0)
     seen = earlier.rows[0].seen["heat"]
-    assert (seen.value, seen.sigma) == (pytest.approx(293.15), pytest.approx(2.0))
+    assert [seen.value, seen.sigma] == pytest.approx([293.15, 2.0])
 
 
 def test_what_cannot_be_converted_is_left_out_and_so_are_constraints_and_pool() -> None:
