@@ -127,7 +127,7 @@ def test_trials_are_counted_by_source_and_earlier_campaigns_are_named() -> None:
     diary.measure(2, 0.5)
     diary.measure(3, 0.8, x=0.25)
     shown = drawn(_live.view(diary.board, 2000.0, "ada", 100))
-    for expected in ("0.25 2 · 0.5 1", "only 0.5 counts", "from films-2019, inks", "y 0.500", "by another source"):
+    for expected in ("0.25: 2 · 0.5: 1", "only 0.5 counts", "from films-2019, inks", "y 0.500", "by another source"):
         assert expected in shown
     assert "breaks a constraint" not in shown
     assert [dot.informs for dot in diary.board.dots] == [True, False, True]

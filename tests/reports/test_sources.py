@@ -67,7 +67,7 @@ def test_random_search_is_that_by_the_target_alone_and_what_is_counted_is_cost()
     assert found["factor"]["median"]["value"] == pytest.approx(80 / 43)
     said = "Random search spends a median of 80 USD to do as well as this campaign did for 43 USD"
     assert found["statement"].startswith(said)
-    assert "1 random campaign (4 trials)" in found["statement"]
+    assert "1 random campaign (4 trials by instrument, the others left out) on the same problem" in found["statement"]
 
 
 def test_without_sources_trials_are_counted_as_ever() -> None:

@@ -133,8 +133,10 @@ def _bars(board: Board, now: float, holder: str, width: int) -> RenderableType:
     if budget.seconds:
         bar("time", elapsed, budget.seconds, f"{words.duration(elapsed)} of {words.duration(budget.seconds)}")
     if c.spec.fidelity is not None:
-        counted = [f"{source} {board.by_source[source]}" for source in words.sources(c.spec)]
-        grid.add_row("by", Text(words.DOT.join(counted), overflow="ellipsis"), f"only {c.spec.fidelity.target} counts")
+        counted = [f"{source}: {board.by_source[source]}" for source in words.sources(c.spec)]
+        grid.add_row(
+            "source", Text(words.DOT.join(counted), overflow="ellipsis"), f"only {c.spec.fidelity.target} counts"
+        )
     if budget.cost:
         bar("cost", c.cost, budget.cost, f"{words.number(c.cost)} of {words.number(budget.cost)} {budget.cost_unit}")
     return grid

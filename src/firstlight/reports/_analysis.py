@@ -104,7 +104,10 @@ def analyse(subject: Subject, baselines: Sequence[core.Results]) -> Analysis:
         random = _on_pool(goal, mine, pool)
     elif any(len(o) for o in others):
         theirs = [(curve(o, _costs(r)), len(o)) for o, r in zip(others, chosen, strict=True) if len(o)]
-        random = _beside(goal, mine, [c for c, _ in theirs], sum(n for _, n in theirs))
+        total = f"{sum(n for _, n in theirs):,} trials"
+        by = "" if spec.fidelity is None else f" by {spec.fidelity.target}, the others left out"
+        words = f"{len(theirs)} random campaign{'s' * (len(theirs) > 1)} ({total}{by}) on the same problem"
+        random = _beside(goal, mine, [c for c, _ in theirs], "campaigns", words)
     else:
         random = _from_its_own(subject, mine, curve)
     return Analysis(
@@ -152,15 +155,12 @@ def milestones(trials: int) -> list[int]:
     return [*(n for n in round_ones if 5 <= n < trials), trials] if trials else []
 
 
-def _beside(
-    goal: core.Goal, mine: Floats, theirs: Sequence[Floats], trials: int, kind: Kind = "campaigns", words: str = ""
-) -> Random:
+def _beside(goal: core.Goal, mine: Floats, theirs: Sequence[Floats], kind: Kind, words: str) -> Random:
     median, low, high = (band(theirs, q) for q in (0.5, 0.25, 0.75))
     at = min(len(mine), len(median))
     along = ((n, acceleration([mine], theirs, n)) for n in milestones(len(mine)))
-    count = f"{len(theirs)} random campaign{'s' * (len(theirs) > 1)} ({trials:,} trials)"
     return Random(
-        kind=kind, words=words or f"{count} on the same problem", median=median, low=low, high=high,
+        kind=kind, words=words, median=median, low=low, high=high,
         factor=acceleration([mine], theirs), along=tuple((n, f) for n, f in along if f and not _idle(f)),
         enhancement=enhancement(goal, mine[at - 1], median[at - 1]) if at else None,
         advantage=_difference(mine, median, at), at=at,
@@ -199,7 +199,7 @@ def _from_its_own(subject: Subject, mine: Floats, curve: Callable[[Losses, Float
         f"an estimate from {RESAMPLED} random campaigns resampled from its own {len(rows)} trials "
         "that were chosen without learning"
     )
-    return _beside(subject.spec.goal, mine, theirs, 0, "estimate", words)
+    return _beside(subject.spec.goal, mine, theirs, "estimate", words)
 
 
 def _difference(mine: Floats, theirs: Floats, at: int) -> float | None:
