@@ -83,8 +83,8 @@ def judge(
 ) -> dict[str, Any]:
     """One line of the table; `known` are the values of the whole pool, where there is one and they are."""
     goal = mine[0].spec.goal
-    losses = [reports.trial_losses(goal, s.own) for s in mine]
-    others = [reports.trial_losses(goal, s.own) for s in random]
+    losses = [reports.trial_losses(s.spec, s.own) for s in mine]
+    others = [reports.trial_losses(s.spec, s.own) for s in random]
     line: dict[str, Any] = {
         "domain": domain.name, "strategy": mine[0].spec.strategy.name,
         "trials": [len(s.own) for s in mine], "failed": [sum(r.failure is not None for r in s.own) for s in mine],

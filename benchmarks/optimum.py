@@ -59,7 +59,7 @@ def search(
         if not proposals:
             break
         ledger.append(perform(evaluate, str(n), proposals[0].point))
-        (loss,) = reports.trial_losses(spec.goal, ledger[-1:])
+        (loss,) = reports.trial_losses(spec, ledger[-1:])
         best = min(best, loss[0] if loss else math.inf)
         tick()
         if best <= goal:

@@ -22,7 +22,7 @@ REFERENCE = HERE.parent / "docs/reference/campaign-file.md"
 UNITS = PintUnits()
 KNOWN = Known(
     facilities={"local", "hplc"}, strategies={"bayes", "sobol", "random", "grid"},
-    procedures={"chain", "replicates", "cascade"}, learners={"surrogate"},
+    procedures={"chain", "replicates", "source", "cascade"}, learners={"surrogate"},
 )  # fmt: skip
 
 
@@ -114,6 +114,8 @@ procedure:
   - {command: [./simulate, "{temperature}", 3], timeout: 10 min, memory: 2 GB, settings: {env: {A: b}}}
 strategy: sobol
 parallel: 4
+batch: 2
+shared: temperature
 """
 
 
@@ -153,7 +155,29 @@ def test_short_forms_become_the_strict_nouns(tmp_path: Path) -> None:
     assert simulate.settings == {
         "directory": str(tmp_path), "argv": ["./simulate", "{temperature}", 3], "env": {"A": "b"},
     }  # fmt: skip
+    assert spec.shared == ("temperature",)
     assert simulate.operation == "command" and simulate.limits == core.Limits(seconds=600, memory=2_000_000_000)
+
+
+SOURCES = """
+id: c
+parameters: {x: {low: 0, high: 10}, o: {values: [1, 2.5], unit: mm}, s: [a, b]}
+objectives: {y: maximize}
+budget: 3
+evaluate: m:f
+fidelity: {parameter: o, target: 2.5, costs: {1: 0.5, 2.5: 10}}
+"""
+
+
+def test_sources_and_their_costs() -> None:
+    sources = (core.Source(value=1, cost=0.5), core.Source(value=2.5, cost=10))
+    assert load(SOURCES).fidelity == core.Fidelity(parameter="o", target=2.5, sources=sources)
+    head = SOURCES.partition("fidelity")[0]
+    words = load(f"{head}fidelity: {{parameter: s, target: b, costs: {{a: 1, b: 2}}}}")
+    assert words.fidelity is not None
+    assert [s.value for s in words.fidelity.sources] == ["a", "b"]
+    for spec in (load(SOURCES), words):
+        assert load(config.dump_campaign(spec)) == spec
 
 
 def test_a_tolerance_is_a_difference() -> None:
@@ -217,6 +241,11 @@ def test_json_is_read_too(tmp_path: Path) -> None:
     file.write_text('{"id": "j",\n\t"parameters": {"x": {"low": 0, "high": 1}}, "objectives": {"y": "maximize"},'
                     ' "budget": 3, "evaluate": "m:f"}')  # fmt: skip
     assert load(file).parameters == (core.Continuous(name="x", low=0, high=1),)
+    file.write_text('{"id": "j", "parameters": {"n": {"values": [1, 2]}}, "objectives": {"y": "maximize"},'
+                    ' "budget": 3, "fidelity": {"parameter": "n", "target": 2, "costs": {"1": 1, "2": 9}},'
+                    ' "evaluate": "m:f"}')  # fmt: skip
+    sources = (core.Source(value=1, cost=1), core.Source(value=2, cost=9))
+    assert load(file).fidelity == core.Fidelity(parameter="n", target=2, sources=sources)
     file.write_text('{"id": "j", "id": "k"}')
     with pytest.raises(BadCampaign, match="'id' is there twice"):
         load(file)
@@ -291,6 +320,8 @@ def test_anchors_and_merges_are_fine() -> None:
 def test_a_specification_made_in_python_is_held_to_the_same_rules() -> None:
     spec = load(MINIMAL)
     assert config.check_campaign(spec, units=UNITS, known=KNOWN) == spec
+    with pytest.raises(BadCampaign, match=r"procedure: two steps are too many\. Correct"):
+        config.check_campaign(spec, units=UNITS, known=KNOWN, unperformable=lambda spec: "two steps are too many")
     wrong: dict[str, tuple[Any, str]] = {
         "parallel: 0 trials": (replace(spec, parallel=0), "parallel"),
         "'a' is not a number": (
@@ -323,6 +354,8 @@ def _paths(value: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 DOCUMENTS = [
     yaml.safe_load(WHOLE.replace("[no, on, off]", "[a, b]")),
     yaml.safe_load(config.dump_campaign(load(WHOLE))),
+    yaml.safe_load(SOURCES),
+    yaml.safe_load(config.dump_campaign(load(SOURCES))),
     yaml.safe_load(MINIMAL + "pool: {columns: [x, n, s, o], rows: [[1, 2, a, 1], [1, 3, a, 1]]}"),
     yaml.safe_load(
         MINIMAL
@@ -411,7 +444,8 @@ def test_the_reference_names_every_field() -> None:
     nouns = (
         core.CampaignSpec, core.Goal, core.Objective, core.OutcomeConstraint, core.Observable, core.Budget,
         core.NoImprovement, core.Regret, core.Continuous, core.Ordered, core.Categorical, core.Linear, core.Mixture,
-        core.Exclude, core.Pool, core.ProcedureSpec, core.StepSpec, core.Limits, core.StrategySpec,
+        core.Exclude, core.Pool, core.ProcedureSpec, core.StepSpec, core.Limits, core.StrategySpec, core.Fidelity,
+        core.Source,
     )  # fmt: skip
     assert not {f"{n.__name__}.{f}" for n in nouns for f in n.__struct_fields__ if f"`{f}`" not in text}
 

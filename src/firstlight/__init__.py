@@ -14,6 +14,7 @@ from .core import (
     Exclude,
     Failed,
     Failure,
+    Fidelity,
     Integer,
     Limits,
     Linear,
@@ -26,6 +27,7 @@ from .core import (
     OutcomeConstraint,
     Pool,
     Regret,
+    Source,
     StrategySpec,
 )
 
@@ -40,6 +42,7 @@ __all__ = [
     "Exclude",
     "Failed",
     "Failure",
+    "Fidelity",
     "Integer",
     "Limits",
     "Linear",
@@ -52,6 +55,7 @@ __all__ = [
     "OutcomeConstraint",
     "Pool",
     "Regret",
+    "Source",
     "StrategySpec",
     "match",
     "maximize",

@@ -82,7 +82,7 @@ class ResultsTable(Sequence[Row]):
     @property
     def front(self) -> list[Row]:
         """The Pareto front: one row where there is one objective."""
-        return self._results.best(self.spec.goal)
+        return self._results.best(self.spec)
 
     def to_records(self) -> list[dict[str, Any]]:
         """A dictionary a trial: its id, the point as run, every observable and its sigma, and why it failed."""
@@ -139,7 +139,9 @@ class Campaign:
         strategy: str | core.StrategySpec = "bayes",
         no_improvement: core.NoImprovement | None = None,
         regret: core.Regret | None = None,
+        fidelity: core.Fidelity | None = None,
         batch: int = 1,
+        shared: Sequence[str] = (),
         parallel: int = 1,
         seed: int = 0,
         limits: core.Limits | None = None,
@@ -156,6 +158,7 @@ class Campaign:
             id=name, title=title, description=description, parameters=tuple(parameters), goal=goal,
             procedure=_procedure(ASK, CALLER, limits or core.Limits()), observables=tuple(observables),
             constraints=tuple(constraints), pool=_pool(pool), batch=batch, parallel=max(parallel, batch), seed=seed,
+            fidelity=fidelity, shared=tuple(shared),
             strategy=core.StrategySpec(name=strategy) if isinstance(strategy, str) else strategy,
         )  # fmt: skip
         self._spec = composition.check_spec(spec)
@@ -263,7 +266,7 @@ class Campaign:
     @property
     def best(self) -> Row | None:
         """The best trial; with several objectives the most balanced one of the Pareto front (see `front`)."""
-        return _most_balanced(self._spec.goal, self.front)
+        return _most_balanced(self._spec, self.front)
 
     @property
     def front(self) -> list[Row]:
@@ -421,11 +424,11 @@ def _listener(on_trial: Callable[[Row], None], ledger: core.Ledger) -> engine.Li
     return listen
 
 
-def _most_balanced(goal: Goal, front: Sequence[Row]) -> Row | None:
+def _most_balanced(spec: CampaignSpec, front: Sequence[Row]) -> Row | None:
     """The row of the front whose worst objective, on the front's own scale, is least bad."""
     if not front:
         return None
-    found = [core.losses(goal, row.seen) or () for row in front]
+    found = [core.losses_of(spec, row) or () for row in front]
     lows, highs = [min(c) for c in zip(*found, strict=True)], [max(c) for c in zip(*found, strict=True)]
 
     def worst(one: tuple[float, ...]) -> float:

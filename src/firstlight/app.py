@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from . import config, core, engine, plugins
 from .core import Campaign, CampaignSpec, Entry, Fact, Journal, Ledger, Ports, Results
+from .journal.archive import JournalArchive
 from .units import PintUnits
 
 SHIPPED_WITH = (
@@ -54,7 +55,8 @@ def versions_for(spec: CampaignSpec) -> dict[str, str]:
 
 def problem_digest(spec: CampaignSpec) -> str:
     """The same for campaigns that pursue the same goal in the same way, whatever chooses their points."""
-    same = (spec.parameters, spec.constraints, spec.pool, spec.goal.objectives, spec.goal.outcome_constraints)
+    goal = (spec.goal.objectives, spec.goal.outcome_constraints, spec.fidelity)
+    same = (spec.parameters, spec.constraints, spec.pool, goal)
     steps = [
         (s.facility, s.operation, {k: v for k, v in s.settings.items() if k != "directory"})
         for s in spec.procedure.steps
@@ -68,6 +70,7 @@ class App:
     def __init__(self, settings: config.Settings, journal: Journal) -> None:
         self.settings, self.journal = settings, journal
         self.units = PintUnits()
+        self.archive: core.Archive = JournalArchive(journal, self.units)
         self.slots: dict[str, engine.FairSlots] = {}
         self._facilities: dict[str, core.Facility] = {}
         self._catalog: core.Catalog | None = None
@@ -91,7 +94,11 @@ class App:
     def read_spec(self, source: Path) -> CampaignSpec:
         """A specification from a file. Raises config.BadCampaign naming every problem."""
         return config.load_campaign(
-            source, units=self.units, known=_known(self.settings.facilities), infeasible=_infeasible
+            source,
+            units=self.units,
+            known=_known(self.settings.facilities),
+            infeasible=_infeasible,
+            unperformable=_unperformable,
         )
 
     def check_spec(self, spec: CampaignSpec) -> CampaignSpec:
@@ -101,19 +108,29 @@ class App:
     # ------------------------------------------------------------------ campaigns
 
     async def create(self, spec: CampaignSpec, by: str) -> CampaignSpec:
-        """Open a campaign under the specification's id, or the next free one after it."""
+        """Open a campaign under the specification's id, or the next free one after it.
+
+        Raises core.Unrelated, and opens none, where it names earlier campaigns that cannot inform it.
+        """
         taken = set(await self.journal.campaigns())
         wanted, number = spec.id, 1
         while True:
             while spec.id in taken:
                 number += 1
                 spec = replace(spec, id=f"{wanted}-{number}")
+            await self._check_earlier(spec)
             try:
                 await engine.create(spec, self.journal, time.time, by)
             except (core.Conflict, core.Held):
                 taken.add(spec.id)  # Somebody was quicker.
                 continue
             return spec
+
+    async def _check_earlier(self, spec: CampaignSpec) -> None:
+        """Find out before anything is written. What is named decides; what overlaps is looked for when it designs."""
+        strategy: core.Strategy = plugins.make("strategies", spec.strategy.name, spec.strategy.options)
+        if names := engine.wanted(strategy):
+            await self.archive.find(spec, names)
 
     async def run(self, id: str, by: str, parallel: int = 0, listeners: Sequence[engine.Listener] = ()) -> Campaign:
         """Run a campaign until it is closed. Raises Held where somebody else does, LookupError if there is none."""
@@ -152,8 +169,15 @@ class App:
         """Ask the campaign's strategy, as installed now, what it was asked. Raises ValueError where it was not."""
         strategy = recorded.spec.strategy
         return await engine.ask_again(
-            recorded, self.journal, plugins.make("strategies", strategy.name, strategy.options)
+            recorded, self.journal, plugins.make("strategies", strategy.name, strategy.options), self.archive
         )
+
+    async def known(self, id: str, entry: int) -> tuple[Campaign, Ledger]:
+        """A campaign and its results as a strategy knew them after this entry, earlier campaigns included.
+
+        Raises LookupError.
+        """
+        return await engine.recover(id, self.journal, self.archive, entry)
 
     async def follow(self, id: str) -> AsyncIterator[Entry]:
         """Every entry of a campaign, and then each new one, until it is closed."""
@@ -191,6 +215,7 @@ class App:
             catalog=self.catalog,
             units=self.units,
             clock=time.time,
+            archive=self.archive,
             learner=plugins.make("learners", spec.model, {}) if spec.model else None,
         )
 
@@ -221,7 +246,9 @@ class App:
 
 def check_spec(spec: CampaignSpec, facilities: Iterable[str] = ()) -> CampaignSpec:
     """A specification made in Python, held to the rules of a file. Raises config.BadCampaign."""
-    return config.check_campaign(spec, units=PintUnits(), known=_known(facilities), infeasible=_infeasible)
+    return config.check_campaign(
+        spec, units=PintUnits(), known=_known(facilities), infeasible=_infeasible, unperformable=_unperformable
+    )
 
 
 def _known(facilities: Iterable[str]) -> config.Known:
@@ -238,3 +265,18 @@ def _infeasible(spec: CampaignSpec) -> str | None:
     from .strategies import infeasible  # It brings scipy, which few commands need.
 
     return infeasible(spec)
+
+
+def _unperformable(spec: CampaignSpec) -> str | None:
+    """Why its procedure cannot make actions of its steps: tried at a point, once for every source."""
+    any_point = {
+        p.name: p.low if isinstance(p, core.Continuous | core.Integer) else p.values[0] for p in spec.parameters
+    }
+    sources = spec.fidelity.sources if spec.fidelity else ()
+    try:
+        procedure: core.Procedure = plugins.make("procedures", spec.procedure.name, spec.procedure.options)
+        for point in [any_point | {spec.fidelity.parameter: s.value} for s in sources if spec.fidelity] or [any_point]:
+            procedure.actions(spec, f"{spec.id}.1", point)
+    except (plugins.BrokenPart, ValueError) as error:
+        return str(error)
+    return None

@@ -9,6 +9,8 @@ from rich.console import Console, RenderableType
 from firstlight import core
 from firstlight.cli import _live
 from firstlight.cli._chart import Layer, chart, spark, stairs
+from firstlight.cli._documents import campaign_document
+from firstlight.cli._drive import trial_line
 from firstlight.testing.world import a_spec
 
 from .stories import Diary, board_of, told
@@ -137,3 +139,33 @@ def test_stairs_begin_with_the_first_good_trial() -> None:
     points = stairs([1.0, 2.0], 3, 4, (1.0, 4.0))
     assert min(x for x, _ in points) >= 3
     assert {y for _, y in points} == {1.0, 2.0}
+
+
+def test_trials_are_counted_by_source_and_earlier_campaigns_are_named() -> None:
+    by = core.Ordered(name="x", values=(0.25, 0.5))
+    sources = tuple(core.Source(value=v, cost=10 * v) for v in (0.5, 0.25))
+    aim = core.Goal(objectives=(core.Objective(observable="y", direction="maximize"),), budget=core.Budget(trials=9))
+    fidelity = core.Fidelity(parameter="x", target=0.5, sources=sources)
+    diary = Diary(replace(a_spec(goal=aim), parameters=(by,), fidelity=fidelity))
+    earlier = (
+        core.EarlierCampaign(campaign="films-2019", entries=40),
+        core.EarlierCampaign(campaign="inks", entries=9),
+    )
+    diary.write(core.RunStarted(runner="ada"), core.EarlierChosen(campaigns=earlier))
+    diary.measure(1, 0.9, x=0.25)
+    assert "nothing good yet" in drawn(_live.view(diary.board, 2000.0, "ada", 100))
+    diary.measure(2, 0.5)
+    diary.measure(3, 0.8, x=0.25)
+    shown = drawn(_live.view(diary.board, 2000.0, "ada", 100))
+    for expected in ("0.25: 2 · 0.5: 1", "only 0.5 counts", "from films-2019, inks", "y 0.500", "by another source"):
+        assert expected in shown
+    assert "breaks a constraint" not in shown
+    assert [dot.informs for dot in diary.board.dots] == [True, False, True]
+    document = campaign_document(diary.board, "ada", 2000.0)
+    assert document.sources == {"0.25": 2, "0.5": 1}
+    assert document.earlier == earlier
+    assert [t.trial for t in document.best] == ["c1.2"]
+    assert trial_line(diary.board, diary.board.results.rows[0]).endswith("by 0.25  2.0 s")
+    plain = a_diary()
+    assert (campaign_document(plain.board, "", 2000.0).sources, plain.board.by_source.total()) == ({}, 0)
+    assert "counts" not in drawn(_live.view(plain.board, 2000.0, "ada", 100))

@@ -274,7 +274,7 @@ def test_results_know_the_front() -> None:
         return core.Row(trial=trial, point={}, observations=seen)
 
     rows = [row("1", 1, 1), row("2", 2, 2), row("3", 1, 2), row("4", 2, 1.5), row("5", 2, 1.5)]
-    assert [r.trial for r in core.Results(rows=rows).best(two)] == ["1", "4"]
+    assert [r.trial for r in core.Results(rows=rows).best(a_spec(goal=two))] == ["1", "4"]
 
 
 def test_match_forgives_what_is_within_tolerance() -> None:

@@ -46,6 +46,20 @@ def pooled(*rows: tuple[core.Scalar, ...], columns: tuple[str, ...] = ("x", "y",
     return replace(SPEC, pool=core.Pool(columns=columns, rows=rows))
 
 
+SUM = core.Linear(terms={"x": 1, "n": 1}, relation="<=", bound=3.0)
+MIX = core.Mixture(parameters=("x", "n"), total=3.0)
+
+
+def sourced(
+    parameter: str = "s", values: tuple[core.Scalar, ...] = ("a", "b"), target: core.Scalar = "", cost: float = 1.0,
+    constraints: tuple[core.Constraint, ...] = (),
+) -> core.CampaignSpec:  # fmt: skip
+    """Sources of which the first costs `cost`; the last is the target."""
+    sources = tuple(core.Source(value=v, cost=20.0 if i else cost) for i, v in enumerate(values))
+    fidelity = core.Fidelity(parameter=parameter, target=target or values[-1], sources=sources)
+    return replace(SPEC, fidelity=fidelity, constraints=constraints)
+
+
 ROW = (0.5, 1.0, 2, "a")
 TWO = (GOAL.objectives[0], core.Objective(observable="w", direction="minimize"))
 
@@ -173,6 +187,27 @@ WRONG: list[tuple[str, core.CampaignSpec, str]] = [
     ("batch", replace(SPEC, batch=0), "too few"),
     ("batch", replace(SPEC, batch=2), "never fit"),
     ("ahead", replace(SPEC, ahead=-1), "below 0"),
+    ("shared", replace(SPEC, shared=("x",)), "share nothing"),
+    ("shared[0]", replace(SPEC, parallel=2, batch=2, shared=("q",)), "not a parameter"),
+    ("fidelity.parameter", sourced(parameter="x"), "no values"),
+    ("fidelity.parameter", sourced(parameter="q"), "not a parameter"),
+    ("fidelity.parameter", sourced(parameter="n", values=(1, 2, 3), constraints=(SUM,)), "part of a sum"),
+    ("fidelity.parameter", sourced(parameter="n", values=(1, 2, 3), constraints=(MIX,)), "part of a sum"),
+    ("fidelity.sources", sourced(values=("b",)), "a has no cost"),
+    ("fidelity.sources[2].value", sourced(values=("a", "b", "a")), "there twice"),
+    ("fidelity.sources[0].cost", sourced(cost=-1.0), "no cost"),
+    ("fidelity.sources[0].cost", sourced(cost=math.nan), "no cost"),
+    ("fidelity.target", sourced(target="c"), "none of a, b"),
+    (
+        "procedure.steps[0].cost",
+        replace(sourced(), procedure=core.ProcedureSpec(steps=(replace(STEP, cost=1.0),))),
+        "costs what its source does",
+    ),
+    (
+        "goal.budget.cost",
+        replace(sourced(), goal=replace(GOAL, budget=core.Budget(cost=19.0))),
+        "does not buy one trial by the target, which costs 20",
+    ),
     ("seed", replace(SPEC, seed=-1), "cannot be a seed"),
     ("", replace(SPEC, title="\ud800"), "cannot be recorded"),
 ]
@@ -201,6 +236,11 @@ FINE = [
     replace(objective(unit="kg"), observables=(core.Observable(name="z", unit="kg"), core.Observable(name="w"))),
     replace(SPEC, parallel=4, batch=4, ahead=0),
     step(settings={"a": [1, "b", None, True, {"c": 1.5}]}),
+    sourced(),
+    sourced(parameter="n", values=(3, 2, 1)),
+    replace(
+        sourced(constraints=(core.Exclude(combination={"s": ("a",), "n": (1,)}),)), parallel=2, batch=2, shared=("s",)
+    ),
 ]
 
 

@@ -10,6 +10,7 @@ import pytest
 from firstlight import core
 from firstlight.app import check_spec
 from firstlight.domains import fission
+from firstlight.procedures import Chain
 
 pytest.importorskip("openndm")
 
@@ -89,7 +90,7 @@ def test_the_same_point_gives_the_same_numbers_whatever_came_before() -> None:
         fission.solve(other, 1)
     assert fission.evaluate(point) == first
     fine = fission.evaluate_at({**point, "nodes": 2})
-    assert first == {name: value for name, value in fine.items() if name not in ("resolution", "cost")}
+    assert first == fine
 
 
 def test_positions_that_are_none_are_invalid_input() -> None:
@@ -119,16 +120,16 @@ def test_random_patterns_coarse_and_fine() -> None:
         assert fine["rodded"] == fission.count(pattern)
         assert abs(coarse["peaking"] - fine["peaking"]) < 0.05
         assert 1e5 * abs(coarse["k_eff"] - fine["k_eff"]) < 20
-        assert (coarse["cost"], coarse["resolution"], fine["cost"], fine["resolution"]) == (1.0, 1.0, 3.0, 2.0)
     assert (time.process_time() - began) / 20 < 1.0
 
 
 def test_only_fine_solutions_are_good() -> None:
     spec = check_spec(fission.TWO_FIDELITIES.spec())
-    point = {**fission.named(fission.BENCHMARK), "nodes": 1}
-    for nodes, good in ((1, False), (2, True)):
-        seen = fission.evaluate_at({**point, "nodes": nodes})
-        outcome = {o: core.Observation(observable=o, value=v) for o, v in seen.items()}
-        assert core.feasible(spec.goal, outcome) is good
+    for nodes, good, cost in ((1, False, 1.0), (2, True, 3.0)):
+        point = {**fission.named(fission.BENCHMARK), "nodes": nodes}
+        seen = tuple(core.Observation(observable=o, value=v) for o, v in fission.evaluate_at(point).items())
+        assert (core.losses_of(spec, core.Row(trial="f.1", point=point, observations=seen)) is not None) is good
+        (action,) = core.priced(spec, point, Chain().actions(spec, "f.1", point))
+        assert action.cost == cost
     assert spec.pool is not None
     assert len(spec.pool.rows) == 2 * 3654

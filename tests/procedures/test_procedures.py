@@ -1,8 +1,10 @@
-"""Chains wait, replicates do not."""
+"""Chains wait, replicates do not, and a source has a step of its own."""
 
 import pytest
+from msgspec.structs import replace
 
-from firstlight.procedures import Chain, Replicates
+from firstlight import core
+from firstlight.procedures import Chain, Replicates, Source
 from firstlight.testing.procedure import a_step, spec_of
 
 
@@ -35,3 +37,33 @@ def test_replicates_take_one_step() -> None:
 def test_replicates_must_be_a_number_of_times(count: object) -> None:
     with pytest.raises(ValueError, match="whole number"):
         Replicates(replicates=count)  # type: ignore[arg-type]
+
+
+def sourced(steps: list[str], *values: core.Scalar) -> core.CampaignSpec:
+    sources = tuple(core.Source(value=v, cost=1.0) for v in values)
+    fidelity = core.Fidelity(parameter="mesh", target=values[-1], sources=sources)
+    return replace(spec_of([a_step(name, facility=f"at {name}") for name in steps]), fidelity=fidelity)
+
+
+@pytest.mark.parametrize(
+    ("values", "names"),
+    [(("coarse", "fine"), ["coarse", "fine"]), ((1, 2.0), ["1", "2"]), ((10, 2.5e6), ["10", "2500000"])],
+)
+def test_a_trial_performs_the_step_of_its_source_and_no_other(
+    values: tuple[core.Scalar, ...], names: list[str]
+) -> None:
+    spec = sourced(names[::-1], *values)
+    for value, name in zip(values, names, strict=True):
+        (action,) = Source().actions(spec, "films.1", {"mesh": value})
+        assert (action.name, action.facility, action.after) == (name, f"at {name}", ())
+
+
+@pytest.mark.parametrize("names", [["coarse"], ["coarse", "fine", "finest"], ["coarse", "coarse"], ["coarse", "Fine"]])
+def test_every_source_has_one_step_and_every_step_a_source(names: list[str]) -> None:
+    with pytest.raises(ValueError, match=f"its steps are {names[0]}.*, and its sources coarse, fine: name them alike"):
+        Source().actions(sourced(names, "coarse", "fine"), "films.1", {"mesh": "fine"})
+
+
+def test_a_step_for_each_source_needs_sources() -> None:
+    with pytest.raises(ValueError, match="no sources are declared: add fidelity"):
+        Source().actions(spec_of([a_step("fine")]), "films.1", {"x": 0.5})

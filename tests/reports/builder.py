@@ -47,6 +47,7 @@ def journal(
     source: str = "bayes",
     predict: Callable[[core.Point, int], tuple[core.Observation, ...]] = lambda point, i: (),
     decide: Callable[[core.Point, int], core.Decision | None] = lambda point, i: None,
+    earlier: Sequence[str] | None = None,
     close: str = "trials spent",
 ) -> Iterator[core.Entry]:
     """The entries of a campaign that tries these points in turn on `slots` slots."""
@@ -60,6 +61,9 @@ def journal(
     rng = np.random.default_rng(1)
     yield entry(core.CampaignOpened(spec=spec), START)
     yield entry(core.RunStarted(runner="node 7", versions={"firstlight": "0.1.0", "numpy": np.__version__}), START)
+    if earlier is not None:
+        chosen = tuple(core.EarlierCampaign(campaign=name, entries=9) for name in earlier)
+        yield entry(core.EarlierChosen(campaigns=chosen), START)
     clock = START
     for first in range(0, len(points), slots):
         group = range(first, min(first + slots, len(points)))

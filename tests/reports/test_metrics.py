@@ -10,6 +10,8 @@ import pytest
 from firstlight import core, reports
 from firstlight.reports import Bound
 
+from .builder import spec
+
 MAXIMIZE = core.Goal(objectives=(core.Objective(observable="y", direction="maximize"),))
 MINIMIZE = core.Goal(objectives=(core.Objective(observable="y", direction="minimize"),))
 
@@ -35,7 +37,7 @@ def test_a_trial_that_broke_a_bound_or_failed_has_no_losses() -> None:
         core.Row(trial="b", point={}, observations=cool),
         core.Row(trial="c", point={}, observations=cool, failure=core.Failure(cause="crashed")),
     ]
-    assert reports.trial_losses(goal, rows) == [None, (-2.0,), None]
+    assert reports.trial_losses(spec(goal=goal), rows) == [None, (-2.0,), None]
 
 
 def test_needed_is_the_first_trial_that_does_as_well() -> None:

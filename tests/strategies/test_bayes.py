@@ -45,7 +45,7 @@ def campaign(
 
 
 def best(results: core.Results, goal: core.Goal = LEAST) -> float:
-    (row,) = results.best(goal)
+    (row,) = results.best(spec(goal=goal))
     return core.loss(goal.objectives[0], row.seen[goal.objectives[0].observable].value)
 
 
@@ -176,7 +176,7 @@ def test_two_objectives_get_a_front_that_beats_randoms() -> None:
         return {"a": u * u + penalty, "b": -((u - 1) ** 2) - penalty}
 
     def volume(results: core.Results) -> float:
-        front = sorted(core.losses(goal, r.seen) or (9.0, 9.0) for r in results.best(goal))
+        front = sorted(core.losses(goal, r.seen) or (9.0, 9.0) for r in results.best(problem))
         total, top = 0.0, 1.5
         for a, b in front:
             if a < 1.5 and b < top:

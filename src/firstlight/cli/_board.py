@@ -10,10 +10,14 @@ LAST_FAILURES = 3
 
 
 class Dot(NamedTuple):
-    """An ended trial as a picture shows it: the values of the objectives (None: it failed), and whether it is good."""
+    """An ended trial as a picture shows it: the values of the objectives (None: it failed), and whether it is good.
+
+    One that `informs` is by a source that does not count.
+    """
 
     values: tuple[float, ...] | None
     good: bool
+    informs: bool = False
 
 
 class Board:
@@ -31,6 +35,7 @@ class Board:
         self.first_good = 0
         self.front: list[tuple[tuple[float, ...], core.Row]] = []
         self.failures: Counter[str] = Counter()
+        self.by_source: Counter[core.Scalar] = Counter()
         self.last_failures: deque[core.Row] = deque(maxlen=LAST_FAILURES)
         self.chances: list[float] = []
         """The chance that more is still to be gained, each time the strategy said it."""
@@ -92,8 +97,10 @@ class Board:
         seen = row.seen
         complete = not row.failure and all(o.observable in seen for o in goal.objectives)
         values = tuple(seen[o.observable].value for o in goal.objectives) if complete else None
-        found = None if row.failure else core.losses(goal, seen)
-        self.dots.append(Dot(values, found is not None))
+        found = core.losses_of(self.spec, row)
+        self.dots.append(Dot(values, found is not None, not core.counts(self.spec, row.ran)))
+        if self.spec.fidelity is not None:
+            self.by_source[row.ran[self.spec.fidelity.parameter]] += 1
         if row.failure:
             self.failures[row.failure.cause] += 1
             self.last_failures.append(row)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from .. import core
+from . import _words as words
 from ._board import Board
 
 if TYPE_CHECKING:
@@ -92,6 +93,8 @@ class CampaignDocument(core.Value, frozen=True):
     failed: int
     failures: dict[str, int]
     spent: Spent
+    sources: dict[str, int]
+    earlier: tuple[core.EarlierCampaign, ...]
     best: tuple[TrialDocument, ...]
     outlook: OutlookDocument | None
     open: tuple[OpenTrial, ...]
@@ -146,8 +149,9 @@ def campaign_document(board: Board, holder: str, now: float) -> CampaignDocument
         id=c.spec.id, title=c.spec.title, state=board.standing(holder), reason=c.closed or c.ending,
         strategy=c.spec.strategy.name, seed=c.spec.seed, parallel=c.parallel, runner=holder, seq=c.seq,
         opened=board.opened, last=c.last, trials=board.ended, succeeded=c.succeeded, failed=c.failed,
-        failures=dict(board.failures), spent=spent, best=tuple(trial_document(r) for r in board.best),
-        outlook=_outlook(c),
+        failures=dict(board.failures), spent=spent,
+        sources={str(source): board.by_source[source] for source in words.sources(c.spec)}, earlier=c.earlier or (),
+        best=tuple(trial_document(r) for r in board.best), outlook=_outlook(c),
         open=tuple(_open(board, t, now) for t in c.open.values()), waiting=waiting_documents(board),
         dataset=c.dataset, model=c.model,
     )  # fmt: skip

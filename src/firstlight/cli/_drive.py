@@ -110,6 +110,8 @@ def trial_line(board: Board, row: core.Row) -> str:
         f"{o.observable} {words.quantity(seen[o.observable])}" for o in spec.goal.objectives if o.observable in seen
     ]
     line = f"{head} {', '.join(values) or 'ended'}"
+    if not core.counts(spec, row.ran) and spec.fidelity is not None:
+        return f"{line}  by {row.ran[spec.fidelity.parameter]}{took}"
     if len(spec.goal.objectives) > 1:
         return f"{line}  front {len(board.front)}{took}"
     if board.front:

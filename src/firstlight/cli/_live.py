@@ -36,6 +36,7 @@ def view(
     title = Text.assemble((f" {c.spec.id} ", "bold"), (f"{standing} ", COLOURS[standing]))
     parts: list[RenderableType] = [_heading(board), Text(), _bars(board, now, holder, inner), Text(), _best(board)]
     parts += _outlook(board, inner, braille)
+    parts += _learns(board)
     # On a low screen the picture goes first, then the list of failures; the rest is what a person acts on.
     if height >= SCREEN_FOR_A_PICTURE and (picture := _picture(board, inner, braille)):
         parts += [Text(), picture]
@@ -133,6 +134,11 @@ def _bars(board: Board, now: float, holder: str, width: int) -> RenderableType:
     elapsed = board.elapsed(now, holder)
     if budget.seconds:
         bar("time", elapsed, budget.seconds, f"{words.duration(elapsed)} of {words.duration(budget.seconds)}")
+    if c.spec.fidelity is not None:
+        counted = [f"{source}: {board.by_source[source]}" for source in words.sources(c.spec)]
+        grid.add_row(
+            "source", Text(words.DOT.join(counted), overflow="ellipsis"), f"only {c.spec.fidelity.target} counts"
+        )
     if budget.cost:
         bar("cost", c.cost, budget.cost, f"{words.number(c.cost)} of {words.number(budget.cost)} {budget.cost_unit}")
     return grid
@@ -175,6 +181,15 @@ def _outlook(board: Board, width: int, braille: bool) -> list[RenderableType]:
     return [grid]
 
 
+def _learns(board: Board) -> list[RenderableType]:
+    """The earlier campaigns that inform it."""
+    earlier = board.campaign.earlier
+    if not earlier:
+        return []
+    names = ", ".join(c.campaign for c in earlier)
+    return [Text.assemble(("learns   ", DIM), f"from {names}", overflow="ellipsis", no_wrap=True)]
+
+
 def _best_of_several(board: Board) -> RenderableType:
     goal, spec = board.spec.goal, board.spec
     grid = Table.grid(padding=(0, 2, 0, 0))
@@ -212,7 +227,8 @@ def _history(board: Board, width: int, braille: bool) -> RenderableType:
 
     curve = stairs(board.best_values, board.first_good, 2 * columns, (1.0, float(board.ended)))
     layers = [
-        layer((p for p in dots if not p[1].good), "red", _mark(braille)),
+        layer((p for p in dots if p[1].informs), DIM, _mark(braille)),
+        layer((p for p in dots if not p[1].good and not p[1].informs), "red", _mark(braille)),
         layer((p for p in dots if p[1].good), "cyan", _mark(braille)),
         Layer(curve, BRIGHT, "" if braille else "-"),
     ]
@@ -220,7 +236,9 @@ def _history(board: Board, width: int, braille: bool) -> RenderableType:
     legend = Text.assemble(
         (f"{o.observable} {o.unit}".rstrip(), DIM), "   ", ("best so far", BRIGHT), "  ", ("trial", "cyan")
     )
-    if any(d.values is not None and not d.good for d in board.dots):
+    if any(d.values is not None and d.informs for d in board.dots):
+        legend.append("  by another source", DIM)
+    if any(d.values is not None and not d.good and not d.informs for d in board.dots):
         legend.append("  breaks a constraint", "red")
     return _framed(lines, y, f"{x[0]:.0f}", f"trial {x[1]:.0f}", columns, legend)
 

@@ -125,7 +125,7 @@ def explain(error: Exception) -> Problem:
     message = str(error) or type(error).__name__
     if isinstance(error, (parts.config.BadCampaign, parts.config.BadSettings)):
         return Problem(Exit.BAD_INPUT, message, problems=tuple(message.splitlines()))
-    if isinstance(error, (parts.plugins.UnknownPart, parts.plugins.BrokenPart)):
+    if isinstance(error, (parts.plugins.UnknownPart, parts.plugins.BrokenPart, core.Unrelated)):
         return Problem(Exit.BAD_INPUT, message)
     if isinstance(error, core.Held):
         hint = f"`firstlight watch {error.campaign}` follows it; pause, stop and cancel reach its runner."

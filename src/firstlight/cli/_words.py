@@ -84,6 +84,14 @@ def objective(o: core.Objective) -> str:
     return f"{o.direction} {o.observable}"
 
 
+def sources(spec: core.CampaignSpec) -> list[core.Scalar]:
+    """The sources of trials, the target last; none where the specification declares none."""
+    if spec.fidelity is None:
+        return []
+    target = spec.fidelity.target
+    return [*(s.value for s in spec.fidelity.sources if s.value != target), target]
+
+
 def sentence(fact: core.Fact, campaign: str) -> str:
     """A fact in a line."""
 
@@ -138,6 +146,9 @@ def _other(fact: core.Fact, of: Callable[[str], str]) -> str:
             return f"{of(id)} is lost: nobody knows whether it was performed"
         case core.CancelRequested(action=id):
             return f"{of(id)} is asked to end"
+        case core.EarlierChosen(campaigns=campaigns):
+            names = ", ".join(c.campaign for c in campaigns)
+            return f"learns from earlier campaigns: {names or 'there are none'}"
         case core.DesignExhausted(reason=reason):
             return f"no further point: {reason}"
         case core.ModelUpdated(model=model, trials=trials):

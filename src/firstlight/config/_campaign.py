@@ -15,10 +15,11 @@ from ._document import FLOAT, YAML_12, Items, Table, line_at, line_of, marked, r
 from ._goal_forms import goal, in_units_of_observables, observables
 from ._problem_forms import constraints, parameters
 from ._problems import BadCampaign, Checker, Known, meant, shown
-from ._procedure_forms import pool, procedure, strategy
+from ._procedure_forms import fidelity, pool, procedure, shared, strategy
 from ._typed import reworded, typed
 
-Infeasible = Callable[[CampaignSpec], str | None]
+Says = Callable[[CampaignSpec], str | None]
+"""Why a specification cannot be met; None where it can."""
 _SIMPLE = ("id", "title", "description", "parallel", "batch", "ahead", "seed", "model", "agreement")
 _TOP = (
     *CampaignSpec.__struct_fields__, "objectives", "outcome_constraints", "budget", "no_improvement", "regret",
@@ -32,14 +33,16 @@ def load_campaign(
     *,
     units: Checker,
     known: Known = ANYTHING,
-    infeasible: Infeasible | None = None,
+    infeasible: Says | None = None,
+    unperformable: Says | None = None,
     directory: Path | None = None,
 ) -> CampaignSpec:
     """The specification in a file (a Path, YAML or JSON), in YAML text, or in plain values.
 
     `directory` is where relative paths start: that of the file where it is not given. Without one (text from
-    elsewhere) no other file is read. `infeasible` says why no point keeps the constraints. Raises BadCampaign,
-    and nothing else, with every problem.
+    elsewhere) no other file is read. `infeasible` says why no point keeps the constraints,
+    `unperformable` why the procedure cannot make actions of its steps. Raises BadCampaign, and nothing else, with
+    every problem.
     """
     name = str(source) if isinstance(source, Path) else ""
     if isinstance(source, Path):
@@ -52,14 +55,19 @@ def load_campaign(
         raise BadCampaign([p for p, _ in border.noted], name, [line for _, line in border.noted])
     if directory is not None:
         spec = _at_home(spec, directory)
-    found = _problems(spec, units, known, infeasible)
+    found = _problems(spec, units, known, infeasible, unperformable)
     if found:
         raise BadCampaign(found, name, [line_at(strict, p.field) for p in found])
     return spec
 
 
 def check_campaign(
-    spec: CampaignSpec, *, units: Checker, known: Known = ANYTHING, infeasible: Infeasible | None = None
+    spec: CampaignSpec,
+    *,
+    units: Checker,
+    known: Known = ANYTHING,
+    infeasible: Says | None = None,
+    unperformable: Says | None = None,
 ) -> CampaignSpec:
     """A specification made in Python, held to the same rules. Raises BadCampaign."""
     try:
@@ -71,7 +79,7 @@ def check_campaign(
     except (TypeError, RecursionError, OverflowError) as error:
         message = f"it holds what cannot be recorded: {error}"
         raise BadCampaign([Problem("", message, "Use text, numbers, lists and tables.")]) from error
-    if found := _problems(spec, units, known, infeasible):
+    if found := _problems(spec, units, known, infeasible, unperformable):
         raise BadCampaign(found)
     return spec
 
@@ -131,6 +139,12 @@ def _strict(document: Table, border: Border) -> Table:
         made.put(
             "strategy", strategy(given["strategy"], line_of(given, "strategy"), border), line_of(given, "strategy")
         )
+    if "shared" in given:
+        line = line_of(given, "shared")
+        made.put("shared", shared(given["shared"], line, border), line)
+    if "fidelity" in given:
+        line = line_of(given, "fidelity")
+        made.put("fidelity", fidelity(given["fidelity"], line, made.get("parameters", Items()), border), line)
     return made
 
 
@@ -149,10 +163,14 @@ def _at_home(spec: CampaignSpec, directory: Path) -> CampaignSpec:
 # ------------------------------------------------------------------ what the language alone cannot check
 
 
-def _problems(spec: CampaignSpec, units: Checker, known: Known, infeasible: Infeasible | None) -> list[Problem]:
+def _problems(
+    spec: CampaignSpec, units: Checker, known: Known, infeasible: Says | None, unperformable: Says | None
+) -> list[Problem]:
     found = [*problems(spec), *_units(spec, units), *_parts(spec, known)]
     if not found and infeasible is not None and spec.constraints and (why := infeasible(spec)):
         found.append(Problem("constraints", why, "Relax a constraint, or widen the parameters."))
+    if not found and unperformable is not None and (why := unperformable(spec)):
+        found.append(Problem("procedure", why, "Correct its steps or options, or name another procedure."))
     return found
 
 

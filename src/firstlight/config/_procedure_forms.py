@@ -1,9 +1,9 @@
-"""The short forms of a procedure, a strategy and a pool, made into the strict ones."""
+"""The short forms of a procedure, a strategy, sources and a pool, made into the strict ones."""
 
 import csv
 from typing import Any
 
-from firstlight.core import Limits, Pool, ProcedureSpec, Scalar, StepSpec, StrategySpec
+from firstlight.core import Fidelity, Limits, Pool, ProcedureSpec, Scalar, StepSpec, StrategySpec
 
 from ._border import Border
 from ._document import Items, Table, line_of, marked
@@ -11,6 +11,7 @@ from ._problems import shown
 
 MOST_POOL_BYTES = 20_000_000
 STEP_SHORTS = ("function", "command", "timeout", "memory")
+FIDELITY = "{parameter: source, target: instrument, costs: {simulation: 1, instrument: 20}}"
 EXAMPLE = "`evaluate: experiment:measure`"
 
 
@@ -99,6 +100,47 @@ def strategy(value: Any, line: int, border: Border) -> Table | None:
         value = marked({"name": value})
     table = border.table(value, "strategy", line, "`strategy: bayes`, or {name: bayes, options: {...}}")
     return None if table is None else border.only(table, StrategySpec.__struct_fields__, "strategy")
+
+
+def fidelity(value: Any, line: int, parameters: Items, border: Border) -> Table | None:
+    """The strict sources, from `costs`: what a trial costs, by source."""
+    table = border.table(value, "fidelity", line, FIDELITY)
+    if table is None:
+        return None
+    made = border.only(table, (*Fidelity.__struct_fields__, "costs"), "fidelity")
+    if "costs" not in made:
+        return made
+    at, costs = line_of(made, "costs"), border.table(made.pop("costs"), "fidelity.costs", line, FIDELITY)
+    if costs is None:
+        return None
+    if "sources" in made:
+        border.note("fidelity.costs", "costs and sources are both there", "Keep one of them.", at)
+    parameter = next((t for t in parameters if t and t["name"] == made.get("parameter")), Table())
+    sources = Items(at)
+    for name, cost in costs.items():
+        here = line_of(costs, name)
+        sources.put(_with(Table(here), value=_key(name, parameter), cost=cost), here)
+    made.put("sources", sources, at)
+    return made
+
+
+def _with(table: Table, **fields: Any) -> Table:
+    for key, value in fields.items():
+        table.put(key, value)
+    return table
+
+
+def _key(name: Any, parameter: Table) -> Any:
+    """The name of a field as its parameter has it: in JSON all of them are text."""
+    try:
+        return _cell(name, parameter) if isinstance(name, str) else name
+    except ValueError:
+        return name
+
+
+def shared(value: Any, line: int, border: Border) -> Items:
+    """The list of parameters that the points of a batch share, from the name of one."""
+    return border.items(marked([value]) if isinstance(value, str) else value, "shared", line, "a list of parameters")
 
 
 # ------------------------------------------------------------------ the pool

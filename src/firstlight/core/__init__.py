@@ -22,6 +22,7 @@ from ._facts import (
     CancelRequested,
     DatasetPublished,
     DesignExhausted,
+    EarlierChosen,
     Entry,
     Event,
     Fact,
@@ -61,6 +62,7 @@ from ._nouns import (
     Asset,
     Cause,
     Decision,
+    EarlierCampaign,
     Escalated,
     Failed,
     Failure,
@@ -76,12 +78,14 @@ from ._nouns import (
 )
 from ._points import violations
 from ._ports import (
+    Archive,
     Catalog,
     Conflict,
     Facility,
     Held,
     Journal,
     Learner,
+    LearnsFromEarlier,
     Lease,
     Mail,
     Policy,
@@ -90,6 +94,7 @@ from ._ports import (
     Strategy,
     Unavailable,
     Units,
+    Unrelated,
 )
 from ._problem import (
     Budget,
@@ -121,7 +126,8 @@ from ._problem import (
     Value,
 )
 from ._reduce import InconsistentError, next_trial, open_campaign, reduce, replay
-from ._results import Earlier, Ledger, Prefix, Results, Row, Span
+from ._results import Earlier, Ledger, Prefix, Results, Row, Span, losses_of
+from ._sources import counts, priced
 from ._validate import problems
 from ._wrong import Problem
 
@@ -146,6 +152,7 @@ __all__ = [
     "ActionSucceeded",
     "Allowed",
     "Alternative",
+    "Archive",
     "Asked",
     "Asset",
     "Budget",
@@ -171,6 +178,8 @@ __all__ = [
     "Design",
     "DesignExhausted",
     "Earlier",
+    "EarlierCampaign",
+    "EarlierChosen",
     "Entry",
     "Escalated",
     "Event",
@@ -190,6 +199,7 @@ __all__ = [
     "Journal",
     "Learn",
     "Learner",
+    "LearnsFromEarlier",
     "Lease",
     "Ledger",
     "Limits",
@@ -243,12 +253,14 @@ __all__ = [
     "Unavailable",
     "Units",
     "UnreadableEntry",
+    "Unrelated",
     "Upcast",
     "Value",
     "Verdict",
     "WatchClock",
     "Withdraw",
     "advance",
+    "counts",
     "decode",
     "dominates",
     "encode",
@@ -256,11 +268,13 @@ __all__ = [
     "latest",
     "loss",
     "losses",
+    "losses_of",
     "met",
     "next_steps",
     "next_trial",
     "open_campaign",
     "pooled",
+    "priced",
     "problems",
     "reduce",
     "replay",

@@ -1,10 +1,12 @@
 """A campaign as it stands: the fold of its facts, as small as the next decision allows."""
 
+import math
 from collections.abc import Iterator
 from typing import Literal
 
-from ._nouns import Action, Asset, Failure, Observation, Outlook, Permit
+from ._nouns import Action, Asset, EarlierCampaign, Failure, Observation, Outlook, Permit
 from ._problem import CampaignSpec, Point, Value
+from ._sources import target_cost
 
 ActionStatus = Literal[
     "proposed", "permitted", "refused", "escalated",
@@ -85,10 +87,12 @@ class Campaign(Value, frozen=True):
     recent: tuple[tuple[float, float], ...] = ()
     """(best loss, cost) after each of the last trials, as far back as the stop rule looks."""
     stale: int = 0
-    """Trials since the front last advanced."""
+    """Trials since the front last advanced, of those that count towards the goal."""
     outlook: Outlook | None = None
     """What the strategy last said is still to be gained."""
     met_by: str = ""
+    earlier: tuple[EarlierCampaign, ...] | None = None
+    """The campaigns that inform this one; None until its strategy has been asked for its wish."""
     exhausted: str = ""
     stopped: str = ""
     cancel: bool = False
@@ -144,7 +148,7 @@ class Campaign(Value, frozen=True):
         if self.time_spent:
             return "time spent"
         limit = self.spec.goal.budget.cost
-        if limit is not None and self.cost >= limit:
+        if limit is not None and (self.cost >= limit or self._targets(limit - self.cost) == 0):
             return "cost spent"
         if self._stalled:
             return "no further improvement"
@@ -165,6 +169,28 @@ class Campaign(Value, frozen=True):
         gained = before - now
         return gained <= rule.gain or (rule.price is not None and gained * rule.price < paid - paid_before)
 
+    def _targets(self, cost: float) -> int | None:
+        """How many trials by the target this much buys; None where there are no sources. By others it buys no goal."""
+        fidelity = self.spec.fidelity
+        return None if fidelity is None else math.floor(max(0.0, cost) / target_cost(fidelity) + 1e-9)
+
+    @property
+    def affordable(self) -> int | None:
+        """How many more trials by the target may begin, once all that are open are paid; None where nothing bounds it.
+
+        Policy would refuse whatever is beyond, again and again while the open ones run.
+        """
+        limit = self.spec.goal.budget.cost
+        if limit is None or self.spec.fidelity is None:
+            return None
+        unpaid = sum(
+            a.action.cost
+            for t in self.open.values()
+            for a in t.actions.values()
+            if a.status in UNDERWAY or (a.status in WAITING and not t.failed)
+        )
+        return self._targets(limit - self.cost - unpaid)
+
     @property
     def _little_to_gain(self) -> bool:
         rule, seen = self.spec.goal.regret, self.outlook
@@ -173,15 +199,14 @@ class Campaign(Value, frozen=True):
 
     @property
     def designable(self) -> int:
-        """How many points to design now: whole batches for the free places, within the budget of trials."""
+        """How many points to design now: whole batches for the free places, within the budget."""
         spec = self.spec
         ahead = spec.ahead
         if ahead is None:
             ahead = -(-self.parallel // 4) if self.parallel > 1 and spec.batch == 1 else 0
         free = self.parallel + ahead - self.unsettled
         whole = max(0, free) // spec.batch * spec.batch
-        left = self.trials_left
-        return whole if left is None else min(whole, left)
+        return min(n for n in (whole, self.trials_left, self.affordable) if n is not None)
 
     def actions(self, *status: ActionStatus) -> Iterator[ActionState]:
         """All actions of open trials with one of these statuses."""

@@ -4,7 +4,7 @@ The journal keeps these words for ever: a field may be added with a default, non
 that old records cannot follow raises `SCHEMA` and adds an upcast in `_codec`.
 """
 
-from ._nouns import Action, Asked, Decision, Failure, Measured, Observation
+from ._nouns import Action, Asked, Decision, EarlierCampaign, Failure, Measured, Observation
 from ._problem import CampaignSpec, Point, Value
 
 SCHEMA = 1
@@ -60,6 +60,12 @@ class TrialAdded(Event, frozen=True):
     point: Point
     outcome: Measured | Failure
     source: str = ""
+
+
+class EarlierChosen(Event, frozen=True):
+    """These campaigns inform this one, each as it stood then, whatever becomes of it later."""
+
+    campaigns: tuple[EarlierCampaign, ...]
 
 
 class DesignExhausted(Event, frozen=True):
@@ -179,6 +185,7 @@ Fact = (
     | TrialProposed
     | TrialWithdrawn
     | TrialAdded
+    | EarlierChosen
     | DesignExhausted
     | ActionPermitted
     | ActionRefused

@@ -149,6 +149,13 @@ class Alternative(Value, frozen=True):
         _finite("the score of a runner-up", self.score)
 
 
+class EarlierCampaign(Value, frozen=True):
+    """An earlier campaign, as far as its journal went: up to the entry with this sequence number."""
+
+    campaign: str
+    entries: int
+
+
 class Influence(Value, frozen=True):
     """An earlier campaign that informed a decision, its share in the prediction (0 to 1), and of how many trials."""
 

@@ -1,13 +1,13 @@
 """Every seam a plug-in may fill, on one page."""
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from ._campaign import Campaign
 from ._facts import Entry, Fact
-from ._nouns import Action, Outcome, Permit, Proposal, Verdict
+from ._nouns import Action, EarlierCampaign, Outcome, Permit, Proposal, Verdict
 from ._problem import CampaignSpec, Point, Value
-from ._results import Results, Row
+from ._results import Earlier, Results, Row
 
 
 class Strategy(Protocol):
@@ -20,6 +20,35 @@ class Strategy(Protocol):
         points. Fewer than `count` (even none) means that there are no more for now: it is asked again once
         another trial has ended, and is exhausted if it offers none while none is pending.
         """
+        ...
+
+
+@runtime_checkable
+class LearnsFromEarlier(Protocol):
+    """What a strategy has besides if it can use `Results.earlier`."""
+
+    def earlier(self) -> Sequence[str] | None:
+        """The campaigns it wants to learn from, by name; () for every one that overlaps; None for none at all."""
+        ...
+
+
+class Unrelated(LookupError):
+    """A campaign that was named cannot inform this one; the message says why."""
+
+
+class Archive(Protocol):
+    """Remember across campaigns: those that may teach another. It shows what its owner may see, and no more."""
+
+    async def find(self, spec: CampaignSpec, names: Sequence[str]) -> Sequence[EarlierCampaign]:
+        """Those named; without names all that overlap, the oldest first. Each as it stands now, never itself.
+
+        Campaigns overlap where they share a parameter, something observed that is an objective of `spec`, and at least
+        one trial has ended. Raises Unrelated where one that was named does not.
+        """
+        ...
+
+    async def read(self, spec: CampaignSpec, chosen: EarlierCampaign) -> Earlier:
+        """Its trials up to that entry, in the units of `spec`: the same ones for ever. Raises Unrelated."""
         ...
 
 
@@ -193,3 +222,4 @@ class Ports(Value, frozen=True):
     units: Units
     clock: Callable[[], float]
     learner: Learner | None = None
+    archive: Archive | None = None

@@ -233,7 +233,8 @@ class Source(Value, frozen=True):
 class Fidelity(Value, frozen=True):
     """Which parameter chooses the source of a trial, and what each source costs, in the budget's cost unit.
 
-    Only trials by the source `target` count towards the goal; those by the others inform.
+    Only trials by the source `target` count towards the goal; those by the others inform. Steps have no cost of their
+    own then. Once the budget of cost does not buy a trial by the target any more, it is spent.
     """
 
     parameter: str

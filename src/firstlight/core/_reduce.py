@@ -10,6 +10,7 @@ from ._campaign import WAITING, ActionState, Campaign, Trial
 from ._facts import Entry
 from ._goal import advance, losses, met, pooled
 from ._nouns import Cause, Failure, Measured
+from ._sources import counts
 
 replace = msgspec.structs.replace
 
@@ -70,6 +71,12 @@ def _apply(campaign: Campaign, entry: Entry) -> Campaign:
             return replace(_without(campaign, id), counted=campaign.counted - 1)
         case f.TrialAdded():
             return _add(campaign, fact)
+        case f.EarlierChosen(campaigns=chosen):
+            if campaign.earlier is not None:
+                _refuse(f"campaign {campaign.spec.id} has chosen its earlier campaigns already")
+            if campaign.spec.id in {c.campaign for c in chosen}:
+                _refuse(f"campaign {campaign.spec.id} is not earlier than itself")
+            return replace(campaign, earlier=chosen)
         case f.DesignExhausted(reason=reason):
             return replace(campaign, exhausted=reason or "no further point")
         case f.ActionPermitted(action=id, policies=policies, agreement=agreement):
@@ -192,6 +199,11 @@ def _fail(campaign: Campaign, id: str, failure: Failure, paid: float) -> Campaig
 
 def _settle(campaign: Campaign, trial: Trial) -> Campaign:
     """Count a trial that has just ended, and see what it did for the goal."""
+    campaign = replace(
+        campaign, succeeded=campaign.succeeded + (not trial.failed), failed=campaign.failed + trial.failed
+    )
+    if not counts(campaign.spec, {**trial.point, **trial.as_run}):
+        return campaign
     goal = campaign.spec.goal
     seen = pooled(trial.observations)
     found = None if trial.failed else losses(goal, seen)
@@ -201,8 +213,6 @@ def _settle(campaign: Campaign, trial: Trial) -> Campaign:
         recent = (*recent, (front[0][0], campaign.cost))[-goal.no_improvement.trials - 1 :]
     return replace(
         campaign,
-        succeeded=campaign.succeeded + (not trial.failed),
-        failed=campaign.failed + trial.failed,
         front=front,
         stale=0 if front is not campaign.front else campaign.stale + 1,
         recent=recent,

@@ -10,7 +10,8 @@ from . import _facts as f
 from ._facts import Entry
 from ._goal import Seen, dominates, losses, pooled
 from ._nouns import Action, Asset, Cause, Decision, Failure, Measured, Observation
-from ._problem import CampaignSpec, Goal, Point, Value
+from ._problem import CampaignSpec, Point, Value
+from ._sources import counts
 
 
 class Span(Value, frozen=True):
@@ -65,6 +66,14 @@ class Row(Value, frozen=True):
         return found
 
 
+def losses_of(spec: CampaignSpec, row: Row) -> tuple[float, ...] | None:
+    """The losses of a trial that counts towards the goal and is good by it; None of any other.
+
+    That is one that failed, was not by the target source, was not measured, or broke an outcome constraint.
+    """
+    return None if row.failure or not counts(spec, row.ran) else losses(spec.goal, row.seen)
+
+
 class Prefix(Sequence[Row]):
     """The first rows of a list that only grows: a snapshot that copies nothing."""
 
@@ -90,7 +99,11 @@ class Prefix(Sequence[Row]):
 
 
 class Earlier(Value, frozen=True):
-    """An earlier campaign: what it was asked, and the trials of it that may inform this one."""
+    """An earlier campaign: what it was asked, and the trials of it that may inform this one.
+
+    What both have is in the units of this one. A parameter or observable of the same name that cannot be converted is
+    left out, and so are its constraints and its pool: what could not be tried there teaches nothing here.
+    """
 
     campaign: str
     spec: CampaignSpec
@@ -107,11 +120,11 @@ class Results(Value, frozen=True):
     pending: Mapping[str, Row] = {}
     earlier: tuple[Earlier, ...] = ()
 
-    def best(self, goal: Goal) -> list[Row]:
+    def best(self, spec: CampaignSpec) -> list[Row]:
         """The Pareto front among the good trials: one row where there is one objective, none where none is good."""
         front: list[tuple[tuple[float, ...], Row]] = []
         for row in self.rows:
-            found = None if row.failure else losses(goal, row.seen)
+            found = losses_of(spec, row)
             if found is None or any(old == found or dominates(old, found) for old, _ in front):
                 continue
             front = [(old, r) for old, r in front if not dominates(found, old)] + [(found, row)]
@@ -127,12 +140,14 @@ class Ledger:
         self._actions: dict[str, dict[str, Action]] = {}
         self._sent: dict[str, float] = {}
         self._fresh: dict[str, Row] = {}
+        self.earlier: tuple[Earlier, ...] = ()
+        """What earlier campaigns bring to every view: not in this campaign's entries, which only name them."""
         for entry in entries:
             self.add(entry)
 
     def view(self) -> Results:
         """The results as they stand. Later facts do not change it."""
-        return Results(rows=Prefix(self._rows, len(self._rows)), pending=dict(self._pending))
+        return Results(rows=Prefix(self._rows, len(self._rows)), pending=dict(self._pending), earlier=self.earlier)
 
     @property
     def ended(self) -> int:

@@ -17,7 +17,7 @@ from ._problem import (
     Regret,
     StepSpec,
 )
-from ._validate_space import constraint, parameters, pool, room
+from ._validate_space import constraint, fidelity, parameters, pool, room
 from ._wrong import LARGEST, Problem, Problems, listed, named
 
 SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
@@ -36,6 +36,9 @@ def problems(spec: CampaignSpec) -> tuple[Problem, ...]:
     if spec.pool is not None:
         found += pool(spec.pool, by_name)
     found += [*_goal(spec), *_budget(spec.goal.budget), *_stops(spec), *_procedure(spec), *_running(spec)]
+    found += _shared(spec)
+    if spec.fidelity is not None:
+        found += [*fidelity(spec.fidelity, by_name, spec.constraints), *_costs(spec)]
     if not found:
         found += room(spec)
     if not found:
@@ -233,6 +236,30 @@ def _running(spec: CampaignSpec) -> Problems:
         yield Problem("ahead", f"{spec.ahead} is below 0", "Give 0 or more.")
     if not 0 <= spec.seed <= LARGEST:
         yield Problem("seed", f"{spec.seed} cannot be a seed", "Give a whole number from 0 to 2**53.")
+
+
+def _costs(spec: CampaignSpec) -> Problems:
+    """With sources, the cost of a trial is said in one place, and the budget buys one that counts."""
+    for i, step in enumerate(spec.procedure.steps):
+        if step.cost:
+            remedy = "Leave it out, or change the cost of the source."
+            yield Problem(f"procedure.steps[{i}].cost", "a trial costs what its source does", remedy)
+    limit, fidelity = spec.goal.budget.cost, spec.fidelity
+    price = next((s.cost for s in fidelity.sources if s.value == fidelity.target), 0.0) if fidelity else 0.0
+    if limit is not None and 0 < limit < price:
+        message = f"{limit:g} does not buy one trial by the target, which costs {price:g}"
+        yield Problem("goal.budget.cost", message, "Raise it, or correct the cost of the target.")
+
+
+def _shared(spec: CampaignSpec) -> Problems:
+    known = [p.name for p in spec.parameters]
+    for i, name in enumerate(spec.shared):
+        if name not in known:
+            yield Problem(f"shared[{i}]", f"{name!r} is not a parameter", f"The parameters are {listed(known)}.")
+        elif name in spec.shared[:i]:
+            yield Problem(f"shared[{i}]", f"{name!r} is there twice", "Name every parameter once.")
+    if spec.shared and spec.batch == 1:
+        yield Problem("shared", "batches of 1 point share nothing", "Raise batch, or leave shared out.")
 
 
 def _recordable(spec: CampaignSpec) -> Problems:

@@ -11,6 +11,7 @@ from ._problem import (
     Constraint,
     Continuous,
     Exclude,
+    Fidelity,
     Integer,
     Linear,
     Mixture,
@@ -243,6 +244,45 @@ def pool(given: Pool, known: Mapping[str, Parameter]) -> Problems:
         if row in first:
             yield Problem(at, f"it is the same as row {first[row]}", "List every point once.")
         first.setdefault(row, i)
+
+
+def fidelity(given: Fidelity, known: Mapping[str, Parameter], constraints: Iterable[Constraint]) -> Problems:
+    at, name = "fidelity.parameter", given.parameter
+    if name not in known:
+        yield _unknown(at, name, known)
+        return
+    values = _values(known[name])
+    if not values:
+        yield Problem(at, f"{name!r} has no values to be listed", "Let a parameter with a few values name the source.")
+        return
+    summed = {n for c in constraints for n in _summed(c)}
+    if name in summed:
+        yield Problem(at, f"{name!r} is part of a sum in constraints", "Exclude combinations instead.")
+    for i, source in enumerate(given.sources):
+        here = f"fidelity.sources[{i}]"
+        if source.value not in values:
+            yield Problem(f"{here}.value", f"{source.value!r} is none of {listed(values)}", f"Use a value of {name!r}.")
+        elif source.value in [s.value for s in given.sources[:i]]:
+            yield Problem(f"{here}.value", f"{source.value!r} is there twice", "Give every source one cost.")
+        if not (usable(source.cost) and source.cost > 0):
+            yield Problem(f"{here}.cost", f"{source.cost:g} is no cost", "Give a finite number above 0.")
+    costed = [s.value for s in given.sources]
+    if missing := [v for v in values if v not in costed]:
+        remedy = f"Say what a trial by each value of {name!r} costs."
+        yield Problem("fidelity.sources", f"{listed(missing)} has no cost", remedy)
+    if given.target not in values:
+        message = f"{given.target!r} is none of {listed(values)}"
+        yield Problem("fidelity.target", message, "Name the source whose trials count towards the goal.")
+
+
+def _summed(constraint: Constraint) -> Iterable[str]:
+    match constraint:
+        case Linear(terms=terms):
+            return terms
+        case Mixture(parameters=names):
+            return names
+        case Exclude():
+            return ()
 
 
 def room(spec: CampaignSpec) -> Problems:

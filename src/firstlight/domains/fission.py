@@ -19,6 +19,7 @@ from firstlight.core import (
     CampaignSpec,
     Continuous,
     Failed,
+    Fidelity,
     Goal,
     Limits,
     Objective,
@@ -29,6 +30,7 @@ from firstlight.core import (
     Pool,
     ProcedureSpec,
     Scalar,
+    Source,
     StepSpec,
 )
 
@@ -129,9 +131,8 @@ def evaluate(point: Point) -> dict[str, float]:
 
 
 def evaluate_at(point: Point) -> dict[str, float]:
-    """The same with as many nodes as the point says, and what that costs. Raises Failed as `evaluate` does."""
-    nodes = int(point["nodes"])
-    return {**_seen(pattern(point), nodes), "resolution": float(nodes), "cost": COSTS[nodes]}
+    """The same with as many nodes as the point says. Raises Failed as `evaluate` does."""
+    return _seen(pattern(point), int(point["nodes"]))
 
 
 def _seen(rodded: Sequence[Position], nodes: int) -> dict[str, float]:
@@ -229,7 +230,7 @@ def spec() -> CampaignSpec:
 def spec_of_two_fidelities() -> CampaignSpec:
     """150 coarse solutions' worth of trials, 2 at once, seed 0."""
     nodes = Ordered(name="nodes", values=tuple(COSTS), description="nodes along the side of an assembly")
-    fine = OutcomeConstraint(observable="resolution", relation=">=", bound=2.0)
+    sources = tuple(Source(value=value, cost=cost) for value, cost in COSTS.items())
     return CampaignSpec(
         id="fission-fidelities",
         title="Rodded assemblies of a pressurised-water core, coarse and fine",
@@ -238,10 +239,11 @@ def spec_of_two_fidelities() -> CampaignSpec:
         pool=_pool(tuple(COSTS)),
         goal=Goal(
             objectives=(PEAKING,),
-            outcome_constraints=(RODS, fine),
+            outcome_constraints=(RODS,),
             budget=Budget(cost=150.0, cost_unit="coarse solutions"),
         ),
-        observables=(*OBSERVABLES, Observable(name="resolution", description="nodes along the side of an assembly")),
+        fidelity=Fidelity(parameter="nodes", target=2, sources=sources),
+        observables=OBSERVABLES,
         procedure=_procedure("evaluate_at"),
         parallel=2,
     )

@@ -5,6 +5,7 @@ from ._recorder import Clock, Listener, create, recover
 from ._run import request, run
 from ._session import Session, open_session
 from ._slots import FairSlots
+from ._stages import wanted
 
 __all__ = [
     "Clock",
@@ -21,4 +22,5 @@ __all__ = [
     "recover",
     "request",
     "run",
+    "wanted",
 ]

@@ -8,7 +8,7 @@ import msgspec
 from msgspec.structs import replace
 
 from .. import core
-from ..core import Journal, Proposal, Row, Strategy
+from ..core import Archive, Journal, Proposal, Row, Strategy
 from ._recorder import recover
 
 
@@ -99,7 +99,9 @@ async def explain(campaign_id: str, trial: str, journal: Journal) -> Explanation
     return replace(found, row=results.pending.get(found.trial, found.row))
 
 
-async def ask_again(recorded: Explanation, journal: Journal, strategy: Strategy) -> Replay:
+async def ask_again(
+    recorded: Explanation, journal: Journal, strategy: Strategy, archive: Archive | None = None
+) -> Replay:
     """Ask the strategy what it was asked, knowing what it knew.
 
     Raises ValueError where nobody was asked, or nobody recorded what.
@@ -107,7 +109,7 @@ async def ask_again(recorded: Explanation, journal: Journal, strategy: Strategy)
     asked, row = recorded.asked, recorded.row
     if asked is None:
         raise ValueError(recorded.unasked)
-    campaign, ledger = await recover(recorded.spec.id, journal, asked.known)
+    campaign, ledger = await recover(recorded.spec.id, journal, archive, asked.known)
     spec, results = campaign.spec, ledger.view()
     proposals = await asyncio.to_thread(strategy.propose, spec, results, asked.count, asked.seed)
     now = proposals[asked.place] if asked.place < len(proposals) else None

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from msgspec.structs import replace
 
 from .. import core
-from ..core import Campaign, CampaignSpec, Entry, Fact, Journal, Lease, Ledger
+from ..core import Archive, Campaign, CampaignSpec, Earlier, Entry, Fact, Journal, Lease, Ledger
 
 Clock = Callable[[], float]
 Listener = Callable[[Entry, Campaign], None]
@@ -78,8 +78,13 @@ async def create(spec: CampaignSpec, journal: Journal, clock: Clock, by: str) ->
         await lease.release()
 
 
-async def recover(campaign_id: str, journal: Journal, upto: int | None = None) -> tuple[Campaign, Ledger]:
-    """Both folds of a campaign's journal, or of its first `upto` entries. Raises LookupError where there is none."""
+async def recover(
+    campaign_id: str, journal: Journal, archive: Archive | None = None, upto: int | None = None
+) -> tuple[Campaign, Ledger]:
+    """Both folds of a campaign's journal: as it stands, or as it stood after the entry `upto`.
+
+    With an archive the ledger's views have what earlier campaigns brought. Raises LookupError where there is none.
+    """
     campaign: Campaign | None = None
     ledger = Ledger()
     async for entry in journal.read(campaign_id):
@@ -89,14 +94,23 @@ async def recover(campaign_id: str, journal: Journal, upto: int | None = None) -
         ledger.add(entry)
     if campaign is None:
         raise LookupError(f"there is no campaign {campaign_id}")
+    if archive is not None:
+        ledger.earlier = await read_earlier(campaign, archive)
     return campaign, ledger
 
 
-async def take_up(campaign_id: str, journal: Journal, clock: Clock, by: str) -> Recorder:
+async def read_earlier(campaign: Campaign, archive: Archive) -> tuple[Earlier, ...]:
+    """What the campaigns that inform this one brought."""
+    return tuple([await archive.read(campaign.spec, chosen) for chosen in campaign.earlier or ()])
+
+
+async def take_up(
+    campaign_id: str, journal: Journal, clock: Clock, by: str, archive: Archive | None = None
+) -> Recorder:
     """Take the lease of a campaign and bring it back as its journal says. Raises Held or LookupError."""
     lease = await journal.lease(campaign_id, by)
     try:
-        campaign, ledger = await recover(campaign_id, journal)
+        campaign, ledger = await recover(campaign_id, journal, archive)
     except BaseException:
         await lease.release()
         raise

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import Executor
 from typing import TypeVar, assert_never
 
@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from .. import core
 from ..core import Action, Campaign, Facility, Fact, Failure, Measured, Observation, Outcome, Ports, Step
-from ._recorder import Recorder
+from ._recorder import Recorder, read_earlier
 from ._slots import FairSlots
 
 log = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ class Stages:
                 ended = self.recorder.ledger.ended
                 offered = False
                 async for fact in self.design(count):
-                    offered = True
+                    offered = offered or isinstance(fact, core.TrialProposed)
                     yield fact
                 # It may know more once another trial has ended; if none is pending, it never will.
                 while not offered and self.campaign.unsettled and self.recorder.ledger.ended == ended:
@@ -100,7 +100,18 @@ class Stages:
                 assert_never(step)
 
     async def design(self, count: int) -> AsyncIterator[Fact]:
-        """Trials for at most `count` points; none where the strategy has none to offer for now."""
+        """Trials for at most `count` points; none where the strategy has none to offer for now.
+
+        Before the first of them, if the strategy wants to learn from earlier campaigns, which those are.
+        """
+        if self.campaign.earlier is None and (wish := wanted(self.ports.strategy)) is not None:
+            archive, spec = self.ports.archive, self.campaign.spec
+            if archive is None:
+                raise LookupError(
+                    f"strategy {spec.strategy.name} learns from earlier campaigns, and there is no archive"
+                )
+            yield core.EarlierChosen(campaigns=tuple(await archive.find(spec, wish)))
+            self.recorder.ledger.earlier = await read_earlier(self.campaign, archive)
         campaign, results = self.campaign, self.recorder.ledger.view()
         spec = campaign.spec
         # Every design has a seed of its own that a replay finds again.
@@ -116,7 +127,7 @@ class Stages:
             yield core.TrialProposed(
                 trial=trial,
                 point=proposal.point,
-                actions=tuple(self.ports.procedure.actions(spec, trial, proposal.point)),
+                actions=core.priced(spec, proposal.point, self.ports.procedure.actions(spec, trial, proposal.point)),
                 source=spec.strategy.name,
                 predicted=proposal.predicted,
                 reason=proposal.reason,
@@ -177,6 +188,11 @@ class Stages:
         if action.facility not in self.slots:
             self.slots[action.facility] = FairSlots(facility.slots)
         return self.slots[action.facility]
+
+
+def wanted(strategy: core.Strategy) -> Sequence[str] | None:
+    """The earlier campaigns that a strategy wants to learn from; () for all that overlap, None for none at all."""
+    return strategy.earlier() if isinstance(strategy, core.LearnsFromEarlier) else None
 
 
 def _judged(action: str, verdict: core.Verdict) -> Fact:

@@ -3,7 +3,8 @@
 from ._chain import Finding
 from ._filesystem import Unfit
 from ._verify import verify
+from .archive import JournalArchive
 from .memory import MemoryJournal
 from .sqlite import SqliteJournal
 
-__all__ = ["Finding", "MemoryJournal", "SqliteJournal", "Unfit", "verify"]
+__all__ = ["Finding", "JournalArchive", "MemoryJournal", "SqliteJournal", "Unfit", "verify"]

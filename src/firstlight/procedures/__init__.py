@@ -2,5 +2,6 @@
 
 from .chain import Chain
 from .replicates import Replicates
+from .source import Source
 
-__all__ = ["Chain", "Replicates"]
+__all__ = ["Chain", "Replicates", "Source"]

@@ -15,6 +15,7 @@ from ._metrics import (
     acceleration,
     band,
     best_curve,
+    by_cost,
     enhancement,
     hypervolume_curve,
     pool_acceleration,
@@ -24,6 +25,8 @@ from ._metrics import (
 )
 from ._subject import Subject
 
+FINEST = 20_000
+"""Curves over cost have at most so many points."""
 ENOUGH = 8
 """Fewer unlearned trials than this say nothing of random search."""
 RESAMPLED = 200
@@ -32,10 +35,10 @@ Kind = Literal["campaigns", "pool", "estimate", "none"]
 
 
 class Random(core.Value, frozen=True):
-    """Random search on the same problem, as far as it is known.
+    """Random search on the same problem, as far as it is known; where there are sources, by the target alone.
 
     `median`, `low` and `high` are its performance after each trial; `factor` is the acceleration to the
-    campaign's final performance, `along` at given numbers of trials.
+    campaign's final performance, `along` at given numbers of trials. All of it counts steps of `Analysis.curve`.
     """
 
     kind: Kind
@@ -48,42 +51,81 @@ class Random(core.Value, frozen=True):
     enhancement: float | None = None
     advantage: float | None = None
     at: int = 0
-    """The number of trials at which enhancement and advantage are taken."""
+    """The number of steps at which enhancement and advantage are taken."""
 
 
 class Analysis(core.Value, frozen=True):
-    """A campaign's own trials in figures. `curve` is performance after each trial, larger is better."""
+    """A campaign's own trials in figures. `steps` is performance after each trial, larger is better.
+
+    `curve` is the same; but where trials come from sources of different cost, it is performance after every `per` of
+    cost, and trials are not compared in number. `paid` is what had been spent after each trial.
+    """
 
     rows: Sequence[core.Row]
     losses: Losses
+    steps: Floats
     curve: Floats
+    paid: Floats
     random: Random
     box: tuple[Floats, Floats, bool] | None = None
     """With several objectives: ideal and reference losses, and whether thresholds give the reference."""
     nothing: str = ""
     """Why no acceleration factor can be stated; empty where one is."""
+    per: float = 0.0
+    """What a step of `curve` is worth in the budget's cost unit; 0 where it is a trial."""
+    cost_unit: str = ""
+
+    @property
+    def places(self) -> Floats:
+        """Where each trial stands along the axis: its number, or what had been spent after it."""
+        return self.paid if self.per else np.arange(1.0, len(self.rows) + 1)
 
 
 def analyse(subject: Subject, baselines: Sequence[core.Results]) -> Analysis:
     """Compare a campaign with random search: exactly on a known pool, else campaigns, else its own first trials."""
-    goal = subject.spec.goal
+    spec, goal = subject.spec, subject.spec.goal
     rows = subject.own
-    losses = trial_losses(goal, rows)
-    others = [trial_losses(goal, results.rows) for results in baselines]
+    losses = trial_losses(spec, rows)
+    # Random points do not depend on each other: without those by other sources they are random search by the target.
+    chosen = [[r for r in results.rows if core.counts(spec, r.ran)] for results in baselines]
+    others = [trial_losses(spec, theirs) for theirs in chosen]
     box = reference_box(goal, [losses, *others]) if len(goal.objectives) > 1 else None
+    per = _per(spec, [rows, *chosen])
 
-    def curve(of: Losses) -> Floats:
+    def steps(of: Losses) -> Floats:
         return best_curve(of) if box is None else hypervolume_curve(of, box[0], box[1])
 
-    mine = curve(losses)
+    def curve(of: Losses, costs: Floats) -> Floats:
+        return by_cost(steps(of), costs, per) if per else steps(of)
+
+    mine = curve(losses, _costs(rows))
     pool = _pool_losses(subject, baselines)
     if pool is not None:
         random = _on_pool(goal, mine, pool)
     elif any(len(o) for o in others):
-        random = _beside(goal, mine, [curve(o) for o in others if len(o)])
+        theirs = [(curve(o, _costs(r)), len(o)) for o, r in zip(others, chosen, strict=True) if len(o)]
+        total = f"{sum(n for _, n in theirs):,} trials"
+        by = "" if spec.fidelity is None else f" by {spec.fidelity.target}, the others left out"
+        words = f"{len(theirs)} random campaign{'s' * (len(theirs) > 1)} ({total}{by}) on the same problem"
+        random = _beside(goal, mine, [c for c, _ in theirs], "campaigns", words)
     else:
         random = _from_its_own(subject, mine, curve)
-    return Analysis(rows=rows, losses=losses, curve=mine, random=random, box=box, nothing=_nothing(losses, random))
+    return Analysis(
+        rows=rows, losses=losses, steps=steps(losses), curve=mine, paid=np.cumsum(_costs(rows)), random=random, box=box,
+        nothing=_nothing(losses, random), per=per, cost_unit=goal.budget.cost_unit,
+    )  # fmt: skip
+
+
+def _costs(rows: Sequence[core.Row]) -> Floats:
+    return np.array([row.cost for row in rows], dtype=float)
+
+
+def _per(spec: core.CampaignSpec, campaigns: Sequence[Sequence[core.Row]]) -> float:
+    """A step of cost: what the cheapest source costs, or as much more as keeps curves short; 0 to count trials."""
+    if spec.fidelity is None:
+        return 0.0
+    most = max(float(_costs(rows).sum()) for rows in campaigns)
+    return max(min(s.cost for s in spec.fidelity.sources), most / FINEST)
 
 
 def _nothing(losses: Losses, random: Random) -> str:
@@ -113,16 +155,12 @@ def milestones(trials: int) -> list[int]:
     return [*(n for n in round_ones if 5 <= n < trials), trials] if trials else []
 
 
-def _beside(
-    goal: core.Goal, mine: Floats, theirs: Sequence[Floats], kind: Kind = "campaigns", words: str = ""
-) -> Random:
+def _beside(goal: core.Goal, mine: Floats, theirs: Sequence[Floats], kind: Kind, words: str) -> Random:
     median, low, high = (band(theirs, q) for q in (0.5, 0.25, 0.75))
     at = min(len(mine), len(median))
     along = ((n, acceleration([mine], theirs, n)) for n in milestones(len(mine)))
-    total = sum(map(len, theirs))
-    count = f"{len(theirs)} random campaign{'s' * (len(theirs) > 1)} ({total:,} trials)"
     return Random(
-        kind=kind, words=words or f"{count} on the same problem", median=median, low=low, high=high,
+        kind=kind, words=words, median=median, low=low, high=high,
         factor=acceleration([mine], theirs), along=tuple((n, f) for n, f in along if f and not _idle(f)),
         enhancement=enhancement(goal, mine[at - 1], median[at - 1]) if at else None,
         advantage=_difference(mine, median, at), at=at,
@@ -148,15 +186,15 @@ def _far(mine: Floats, losses: Floats) -> int:
     return min(2000, int(factor.reference.value * 1.2)) if factor else 0
 
 
-def _from_its_own(subject: Subject, mine: Floats, curve: Callable[[Losses], Floats]) -> Random:
-    rows = subject.unlearned
+def _from_its_own(subject: Subject, mine: Floats, curve: Callable[[Losses, Floats], Floats]) -> Random:
+    rows = [row for row in subject.unlearned if core.counts(subject.spec, row.ran)]
     nothing = np.empty(0)
     if len(rows) < ENOUGH:
         return Random(kind="none", words="nothing", median=nothing, low=nothing, high=nothing)
-    losses = trial_losses(subject.spec.goal, rows)
+    losses, costs = trial_losses(subject.spec, rows), _costs(rows)
     rng = np.random.default_rng(subject.spec.seed)
     draws = rng.integers(len(losses), size=(RESAMPLED, len(losses)))
-    theirs = [curve([losses[i] for i in row]) for row in draws]
+    theirs = [curve([losses[i] for i in row], costs[row]) for row in draws]
     words = (
         f"an estimate from {RESAMPLED} random campaigns resampled from its own {len(rows)} trials "
         "that were chosen without learning"
@@ -173,14 +211,14 @@ def _difference(mine: Floats, theirs: Floats, at: int) -> float | None:
 def _pool_losses(subject: Subject, baselines: Sequence[core.Results]) -> Floats | None:
     """The loss of every point of the pool: as given, or where all of them have been tried; None otherwise."""
     spec = subject.spec
-    if spec.pool is None or len(spec.goal.objectives) > 1:
+    if spec.pool is None or len(spec.goal.objectives) > 1 or spec.fidelity is not None:
         return None
     if subject.pool_values:
         objective = spec.goal.objectives[0]
         return np.array([math.nan if math.isnan(v) else core.loss(objective, v) for v in subject.pool_values])
     found: dict[tuple[core.Scalar, ...], float] = {}
     for results in (subject.results, *baselines):
-        for row, loss in zip(results.rows, trial_losses(spec.goal, results.rows), strict=True):
+        for row, loss in zip(results.rows, trial_losses(spec, results.rows), strict=True):
             found.setdefault(tuple(row.point[c] for c in spec.pool.columns), math.nan if loss is None else loss[0])
     if not all(row in found for row in spec.pool.rows):
         return None

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from firstlight import core
 
 from ._analysis import Analysis
-from ._plots import shown
+from ._plots import horizontal, shown
 from ._reasons import CROWD, ranked, smooth
 from ._subject import Subject
 from ._surrogate import POOR, Influence
@@ -90,36 +90,39 @@ def _numbers(values: Sequence[float | None]) -> Any:
 def _progress(axes: Axes, spec: core.CampaignSpec, analysis: Analysis) -> None:
     random, objective = analysis.random, spec.goal.objectives[0]
     if random.kind != "none" and len(random.median):
-        n = np.arange(1, len(random.median) + 1)
+        n = np.arange(1, len(random.median) + 1) * (analysis.per or 1)
         low, middle, high = (_numbers(shown(analysis, spec, c)) for c in (random.low, random.median, random.high))
         words = "random search" + (" (estimate)" if random.kind == "estimate" else "")
         axes.fill_between(n, low, high, step="post", color=BAND, label=f"{words}, quartiles", linewidth=0)
         axes.step(n, middle, where="post", color=RANDOM, linestyle="--", linewidth=2.5, label=f"{words}, median")
     if analysis.box is None:
-        seen = [(i + 1, r.seen[objective.observable].value) for i, r in enumerate(analysis.rows)
+        seen = [(x, r) for x, r in zip(analysis.places, analysis.rows, strict=True)
                 if not r.failure and objective.observable in r.seen]  # fmt: skip
-        if seen:
-            x, y = zip(*seen, strict=True)
-            drawn = [core.loss(objective, v) for v in y] if objective.direction == "match" else y
-            axes.plot(x, drawn, "o", color=OWN, alpha=0.3, markersize=7, markeredgewidth=0, label="trials")
-    failed = [i + 1 for i, r in enumerate(analysis.rows) if r.failure]
+        for counted, colour, words in ((True, OWN, "trials"), (False, GREY, "trials by other sources")):
+            part = [(x, r.seen[objective.observable].value) for x, r in seen if core.counts(spec, r.ran) is counted]
+            if part:
+                x, y = zip(*part, strict=True)
+                drawn = [core.loss(objective, v) for v in y] if objective.direction == "match" else y
+                alpha = 0.3 if counted else 0.6
+                axes.plot(x, drawn, "o", color=colour, alpha=alpha, markersize=7, markeredgewidth=0, label=words)
+    failed = [x for x, r in zip(analysis.places, analysis.rows, strict=True) if r.failure]
     if failed:
         at = axes.get_xaxis_transform()
         axes.plot(failed, [0.015] * len(failed), "x", color=BAD, transform=at, markersize=8, label="failed")
-    own = _numbers(shown(analysis, spec, analysis.curve))
+    own = _numbers(shown(analysis, spec, analysis.steps))
     if np.isfinite(own).any():
-        axes.step(np.arange(1, len(own) + 1), own, where="post", color=OWN, linewidth=4, label="this campaign")
+        axes.step(analysis.places, own, where="post", color=OWN, linewidth=4, label="this campaign")
     label = f"{objective.observable} ({objective.unit})" if objective.unit else objective.observable
     if objective.direction == "match":
         label = f"distance of {label} from target"
     if not analysis.rows:
         axes.text(0.5, 0.5, "no trial has ended yet", transform=axes.transAxes, ha="center", fontsize=18, color=SOFT)
-    _dress(axes, "trials ended", "normalised hypervolume" if analysis.box else label)
+    _dress(axes, horizontal(analysis), "normalised hypervolume" if analysis.box else label)
 
 
 def _front(axes: Axes, subject: Subject, analysis: Analysis) -> None:
     a, b = subject.spec.goal.objectives[:2]
-    best = subject.results.best(subject.spec.goal)
+    best = subject.results.best(subject.spec)
     names, chosen = [o.observable for o in subject.spec.goal.objectives], {r.trial for r in best}
     rest = [r for r in analysis.rows if not r.failure and r.trial not in chosen and all(n in r.seen for n in names)]
     for rows, colour, words in ((rest, GREY, "other trials"), (best, OWN, "Pareto front")):

@@ -47,15 +47,26 @@ class Factor(core.Value, frozen=True):
     pairs: int
 
 
-def trial_losses(goal: core.Goal, rows: Iterable[core.Row]) -> list[tuple[float, ...] | None]:
-    """The losses of every trial, None where it failed, was not measured, or broke an outcome constraint."""
-    return [None if row.failure else core.losses(goal, row.seen) for row in rows]
+def trial_losses(spec: core.CampaignSpec, rows: Iterable[core.Row]) -> list[tuple[float, ...] | None]:
+    """The losses of every trial, None where it is not good, or by another source than the target."""
+    return [core.losses_of(spec, row) for row in rows]
 
 
 def best_curve(losses: Losses) -> Floats:
     """Performance for one objective: minus the best loss so far, in the objective's unit."""
     found = [-math.inf if loss is None else -loss[0] for loss in losses]
     return np.maximum.accumulate(np.asarray(found, dtype=float)) if found else np.empty(0)
+
+
+def by_cost(curve: Floats, costs: Floats, per: float) -> Floats:
+    """A performance curve after every `per` of cost, from that after each trial and what each trial cost."""
+    paid = np.cumsum(costs)
+    if not len(paid):
+        return np.empty(0)
+    marks = per * np.arange(1, math.ceil(paid[-1] / per - ROUNDING) + 1)
+    ended = np.searchsorted(paid, marks * (1 + ROUNDING), side="right")
+    # Where the last trial ends within a step, all of them have ended by its end.
+    return np.concatenate([[-math.inf], curve])[ended]
 
 
 def hypervolume_curve(losses: Losses, ideal: Floats, reference: Floats) -> Floats:

@@ -9,14 +9,14 @@ from typing import Any
 
 from firstlight import core
 
-from . import _inputs, _plots, _reasons, _tables
+from . import _earlier, _inputs, _plots, _reasons, _sources, _tables
 from ._analysis import ADVICE, Analysis
 from ._metrics import trial_losses
 from ._schedule import schedule
 from ._subject import Subject
 from ._surrogate import POOR, Influence
 from ._why import Why
-from ._words import causes, count, duration, number, paragraph, quantity, state, verdict
+from ._words import causes, count, duration, effort, number, paragraph, quantity, state, verdict
 
 LOGS = 100
 LOG_TAIL = 4000
@@ -43,15 +43,15 @@ def page(subject: Subject, analysis: Analysis, why: Why, plotly: str) -> str:
     """The whole document; `plotly` is the source of the Plotly JavaScript library."""
     figures = _Figures()
     first = subject.spec.goal.objectives[0]
-    best = sorted(
-        subject.results.best(subject.spec.goal), key=lambda r: core.loss(first, r.seen[first.observable].value)
-    )
+    best = sorted(subject.results.best(subject.spec), key=lambda r: core.loss(first, r.seen[first.observable].value))
     sections = [
         _progress(subject, analysis, figures),
         _best(subject, best),
+        _sources_of(subject, analysis),
         _fronts(subject, analysis, best, figures),
         _why(subject, why, best, figures),
         _parameters(subject, analysis, why, figures),
+        _earlier_ones(subject, figures),
         _failures(analysis, figures),
         _course(subject, analysis, figures),
         _trials(subject),
@@ -167,22 +167,27 @@ def _progress(subject: Subject, analysis: Analysis, figures: _Figures) -> str:
     parts = [figures.put(_plots.progress(analysis, subject.spec), caption)]
     if analysis.random.along and not analysis.nothing:
         rows = _plots.along(analysis)
-        parts.append("<details><summary>Acceleration and enhancement at equal trials</summary>")
-        parts.append(table(("trials", "random search needs", "acceleration (interquartile)"), rows))
+        equal = "cost" if analysis.per else "trials"
+        parts.append(f"<details><summary>Acceleration and enhancement at equal {equal}</summary>")
+        parts.append(table((equal, "random search needs", "acceleration (interquartile)"), rows))
         parts.append(_note(_enhancement(subject, analysis)) + "</details>")
     return _section("Progress", *parts)
 
 
 def _enhancement(subject: Subject, analysis: Analysis) -> str:
     random = analysis.random
+    counted, that = "trials: the trials random search needs", "the trials"
+    if analysis.per:
+        counted, that = "cost: what random search spends", "that"
     text = (
-        "Acceleration counts trials: the trials random search needs to do as well, over the trials of this campaign "
+        f"Acceleration counts {counted} to do as well, over {that} of this campaign "
         "(MacLeod et al. 2022). It is no ratio of times, and noise flatters the best value of both alike. "
         "≥ marks what random search did not reach."
     )
     if random.advantage is not None and len(subject.spec.goal.objectives) == 1:
         unit = subject.spec.goal.objectives[0].unit
-        text += f" After {random.at:,} trials each, this campaign is ahead of the random median by "
+        spent = effort(analysis, random.at) if analysis.per else f"{random.at:,} trials"
+        text += f" After {spent} each, this campaign is ahead of the random median by "
         text += f"{quantity(random.advantage, unit)}."
     if random.enhancement is not None:
         text += f" The enhancement factor there is {number(random.enhancement)}; it depends on the objective's zero."
@@ -201,7 +206,7 @@ def _leading(subject: Subject, best: Sequence[core.Row]) -> Sequence[core.Row]:
     if len(subject.spec.goal.objectives) > 1:
         return best
     rows = subject.results.rows
-    ranked = [(loss, i) for i, loss in enumerate(trial_losses(subject.spec.goal, rows)) if loss is not None]
+    ranked = [(loss, i) for i, loss in enumerate(trial_losses(subject.spec, rows)) if loss is not None]
     return [rows[i] for _, i in sorted(ranked)[:5]]
 
 
@@ -293,6 +298,27 @@ def _together(spec: core.CampaignSpec, found: Influence, figures: _Figures) -> s
         text = f"The surrogate of {found.observable} predicts poorly (R² {found.r2:.2f}): take this as a hint."
         warning = f'<p class="note warning">{_esc(text)}</p>'
     return f'{warning}<div class="pair">{"".join(places)}</div>'
+
+
+def _sources_of(subject: Subject, analysis: Analysis) -> str:
+    found = _sources.by_source(subject, analysis)
+    if not found or not analysis.rows:
+        return ""
+    text = "Only trials by the target count towards the goal; those by the others inform what is tried there."
+    return _section("Sources", table(_sources.HEAD, _sources.lines(subject, found)), _note(text))
+
+
+def _earlier_ones(subject: Subject, figures: _Figures) -> str:
+    found = _earlier.helped(subject)
+    if not found and subject.campaign.earlier is None:
+        return ""
+    parts = [f"<p>{_esc(_earlier.words(found))}</p>"]
+    if any(h.shares for h in found):
+        caption = "The share of each earlier campaign in the prediction behind every trial, as its decision records it."
+        parts += [figures.put(_earlier.shares(found), caption)]
+    if found:
+        parts.append(table(_earlier.HEAD, _earlier.lines(found)))
+    return _section("Earlier campaigns", *parts)
 
 
 def _failures(analysis: Analysis, figures: _Figures) -> str:

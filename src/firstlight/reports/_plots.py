@@ -11,7 +11,7 @@ from firstlight import core
 from ._analysis import Analysis
 from ._hypervolume import Floats
 from ._metrics import Factor
-from ._words import number
+from ._words import effort, scalar
 
 Figure = dict[str, Any]
 MOST = 3000
@@ -61,10 +61,10 @@ def vertical(analysis: Analysis, spec: core.CampaignSpec) -> str:
 def progress(analysis: Analysis, spec: core.CampaignSpec) -> Figure:
     """The best so far, or the hypervolume, beside random search's median and interquartile band."""
     random, data = analysis.random, list[dict[str, Any]]()
-    trials = list(range(1, len(analysis.curve) + 1))
+    places_of = [round_to(float(x)) for x in analysis.places]
     keep = every(len(random.median))
     if keep and random.kind != "none":
-        places = [i + 1 for i in keep]
+        places = [round_to((i + 1) * (analysis.per or 1)) for i in keep]
         low, high, middle = (shown(analysis, spec, c[keep]) for c in (random.low, random.high, random.median))
         first = next((i for i, (a, b) in enumerate(zip(low, high, strict=True)) if None not in (a, b)), len(low))
         words = "random search" + (" (estimate)" if random.kind == "estimate" else "")
@@ -82,36 +82,47 @@ def progress(analysis: Analysis, spec: core.CampaignSpec) -> Figure:
         ]
     if analysis.box is None:
         objective = spec.goal.objectives[0]
-        data += _outcomes(analysis, objective)
-        if objective.target is not None and objective.direction != "match" and trials:
-            ends = [1, max(len(trials), len(random.median))]
+        data += _outcomes(analysis, spec, objective)
+        if objective.target is not None and objective.direction != "match" and places_of:
+            ends = [places_of[0], max(places_of[-1], len(random.median) * (analysis.per or 1))]
             data.append(_steps(ends, [objective.target] * 2, "--ink-soft", "target", dash="dot", width=1.5))
-    failed = [(i + 1, row.failure.cause) for i, row in enumerate(analysis.rows) if row.failure]
+    failed = [
+        (places_of[i], f"trial {i + 1}: {row.failure.cause}") for i, row in enumerate(analysis.rows) if row.failure
+    ]
     if failed:
         marks = marks_of([f[0] for f in failed], [0.02] * len(failed), "--bad", "failed", "x-thin-open")
         marks["text"] = [failed[i][1] for i in every(len(failed))]
-        data.append({**marks, "yaxis": "y2", "hovertemplate": "trial %{x}: %{text}<extra></extra>"})
-    keep = every(len(trials))
-    own = shown(analysis, spec, analysis.curve[keep])
-    data.append(_steps([trials[i] for i in keep], own, "--own", "this campaign", width=3))
-    return figure(data, "trials ended", vertical(analysis, spec))
+        data.append({**marks, "yaxis": "y2", "hovertemplate": "%{text}<extra></extra>"})
+    keep = every(len(places_of))
+    own = shown(analysis, spec, analysis.steps[keep])
+    data.append(_steps([places_of[i] for i in keep], own, "--own", "this campaign", width=3))
+    return figure(data, horizontal(analysis), vertical(analysis, spec))
 
 
-def _outcomes(analysis: Analysis, objective: core.Objective) -> list[dict[str, Any]]:
-    seen: list[tuple[int, float, str]] = []
-    for i, row in enumerate(analysis.rows):
-        if not row.failure and objective.observable in row.seen:
-            value = row.seen[objective.observable].value
-            drawn = core.loss(objective, value) if objective.direction == "match" else value
-            seen.append((i + 1, round_to(drawn), "" if analysis.losses[i] is not None else "--constraint"))
-    good, bad = [s for s in seen if not s[2]], [s for s in seen if s[2]]
+def horizontal(analysis: Analysis) -> str:
+    if not analysis.per:
+        return "trials ended"
+    return plain(f"cost spent ({analysis.cost_unit})" if analysis.cost_unit else "cost spent")
+
+
+def _outcomes(analysis: Analysis, spec: core.CampaignSpec, objective: core.Objective) -> list[dict[str, Any]]:
+    """Trials by what came of them; those by a source that does not count, by their source."""
+    seen: dict[str, list[tuple[float, float]]] = {"trials": [], "constraint broken": []}
+    for x, row, loss in zip(analysis.places, analysis.rows, analysis.losses, strict=True):
+        if row.failure or objective.observable not in row.seen:
+            continue
+        value = row.seen[objective.observable].value
+        drawn = core.loss(objective, value) if objective.direction == "match" else value
+        group = "trials" if loss is not None else "constraint broken"
+        if spec.fidelity is not None and not core.counts(spec, row.ran):
+            group = f"by {plain(scalar(row.ran[spec.fidelity.parameter]))}"
+        seen.setdefault(group, []).append((round_to(float(x)), round_to(drawn)))
+    known = {"trials": ("--own-soft", "circle"), "constraint broken": ("--constraint", "circle-open")}
     return [
-        marks_of([s[0] for s in part], [s[1] for s in part], colour, name, symbol)
-        for part, colour, name, symbol in (
-            (good, "--own-soft", "trials", "circle"),
-            (bad, "--constraint", "constraint broken", "circle-open"),
-        )
-        if part
+        marks_of([s[0] for s in marks], [s[1] for s in marks], colour, name, symbol)
+        for name, marks in seen.items()
+        for colour, symbol in [known.get(name, ("--grey", "diamond-open"))]
+        if marks
     ]
 
 
@@ -160,7 +171,11 @@ def fronts(analysis: Analysis, spec: core.CampaignSpec, best: Sequence[core.Row]
 def along(analysis: Analysis) -> list[tuple[str, str, str]]:
     """Rows of the table of acceleration: trials, random's trials, factor."""
     return [
-        (f"{n:,}", ("≥ " if f.reference.at_least else "") + number(f.reference.value), _interval(f))
+        (
+            effort(analysis, n),
+            ("≥ " if f.reference.at_least else "") + effort(analysis, f.reference.value),
+            _interval(f),
+        )
         for n, f in analysis.random.along
     ]
 

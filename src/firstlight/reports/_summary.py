@@ -8,8 +8,10 @@ import msgspec
 from firstlight import core
 
 from ._analysis import Analysis, analyse
+from ._earlier import helped
 from ._metrics import Bound, Factor
 from ._schedule import schedule
+from ._sources import by_source
 from ._subject import Subject
 from ._why import Calibration, calibration, foretold
 from ._words import causes, paragraph, state, verdict
@@ -19,7 +21,8 @@ def summary(subject: Subject, baselines: Sequence[core.Results]) -> dict[str, An
     """The findings, in the parameters' and objectives' own units and in seconds; only JSON's types.
 
     Under "acceleration", a number that is only known to be no less than so much has "at_least": true, and
-    "factor" is null where nothing can honestly be stated ("statement" says why).
+    "factor" is null where nothing can honestly be stated ("statement" says why). Where trials come from sources of
+    different cost, what it counts is the cost of trials ("counted_in").
     """
     return summarise(subject, analyse(subject, baselines))
 
@@ -27,7 +30,7 @@ def summary(subject: Subject, baselines: Sequence[core.Results]) -> dict[str, An
 def summarise(subject: Subject, analysis: Analysis) -> dict[str, Any]:
     """The same, of an analysis already made."""
     spec, campaign = subject.spec, subject.campaign
-    best = subject.results.best(spec.goal)
+    best = subject.results.best(spec)
     laid = schedule(analysis.rows)
     failed = sum(r.failure is not None for r in analysis.rows)
     ended, seconds = len(analysis.rows), campaign.elapsed
@@ -56,6 +59,8 @@ def summarise(subject: Subject, analysis: Analysis) -> dict[str, Any]:
         "decisions_by_people": subject.people,
         "best": [_row(spec, row) for row in best[:100]],
         "hypervolume": float(analysis.curve[-1]) if analysis.box and len(analysis.curve) else None,
+        "sources": _plain(by_source(subject, analysis)),
+        "earlier": _plain(helped(subject)),
         "acceleration": _acceleration(analysis),
         "calibration": {
             name: _calibration(c)
@@ -67,6 +72,10 @@ def summarise(subject: Subject, analysis: Analysis) -> dict[str, Any]:
         "opened": subject.opened,
         "entries": subject.entries,
     }
+
+
+def _plain(structs: Sequence[core.Value]) -> Any:
+    return msgspec.json.decode(msgspec.json.encode(structs))
 
 
 def _row(spec: core.CampaignSpec, row: core.Row) -> dict[str, Any]:
@@ -94,21 +103,25 @@ def _acceleration(analysis: Analysis) -> dict[str, Any]:
         "against": random.kind,
         "reference": random.words,
         "statement": verdict(analysis),
-        "factor": _factor(random.factor) if stated and random.factor else None,
-        "along": [{"trials": n, **_factor(f)} for n, f in random.along] if stated else [],
+        "counted_in": "cost" if analysis.per else "trials",
+        "factor": _factor(random.factor, analysis) if stated and random.factor else None,
+        "along": [{"trials": n * (analysis.per or 1), **_factor(f, analysis)} for n, f in random.along]
+        if stated
+        else [],
         "enhancement": random.enhancement if stated else None,
         "advantage": random.advantage if stated else None,
-        "advantage_at": random.at if stated else None,
+        "advantage_at": random.at * (analysis.per or 1) if stated else None,
     }
 
 
-def _factor(found: Factor) -> dict[str, Any]:
+def _factor(found: Factor, analysis: Analysis) -> dict[str, Any]:
+    worth = analysis.per or 1
     return {
         "median": _bound(found.median),
         "low": _bound(found.low),
         "high": _bound(found.high),
-        "campaign_trials": found.trials,
-        "random_trials": _bound(found.reference),
+        "campaign_trials": found.trials * worth,
+        "random_trials": _bound(Bound(value=found.reference.value * worth, at_least=found.reference.at_least)),
         "reached": found.reached,
         "pairs": found.pairs,
     }

@@ -123,7 +123,7 @@ def columns(subject: Subject) -> list[tuple[str, str]]:
 
 def trials(subject: Subject) -> dict[str, Any]:
     """Every trial that has ended, as rows of JSON values for the page's own table."""
-    names, goal = list(observables(subject)), subject.spec.goal
+    names = list(observables(subject))
     rows, failed = [], []
     for i, row in enumerate(subject.results.rows):
         seen = row.seen
@@ -132,19 +132,22 @@ def trials(subject: Subject) -> dict[str, Any]:
         why = f"{row.failure.message[:200]} {row.reason[:200]}".strip() if row.failure else row.reason[:200]
         told = " (told)" if row.trial in subject.told else ""
         rows.append([
-            row.trial, _outcome(goal, row), *(round_to(seen[n].value) if n in seen else None for n in names),
+            row.trial, _outcome(subject.spec, row), *(round_to(seen[n].value) if n in seen else None for n in names),
             *(v if isinstance(v := row.ran[p.name], str) else round_to(float(v)) for p in subject.spec.parameters),
             round_to(row.cost), f"{row.source}{told}", why,
         ])  # fmt: skip
     return {"rows": rows, "failed": failed, "kinds": [kind for _, kind in columns(subject)]}
 
 
-def _outcome(goal: core.Goal, row: core.Row) -> str:
+def _outcome(spec: core.CampaignSpec, row: core.Row) -> str:
+    goal = spec.goal
     if row.failure:
         return row.failure.cause
     if any(o.observable not in row.seen for o in goal.objectives):
         return "not measured"
-    return "good" if core.losses(goal, row.seen) is not None else "constraint broken"
+    if core.losses(goal, row.seen) is None:
+        return "constraint broken"
+    return "good" if core.counts(spec, row.ran) else "informs"
 
 
 def point(row: core.Row) -> str:
@@ -176,13 +179,22 @@ def specification(subject: Subject) -> str:
         ("bounds on outcomes", ", ".join(bounds)),
         ("constraints on points", ", ".join(_constraint(c) for c in spec.constraints)),
         ("pool", f"{len(spec.pool.rows):,} points" if spec.pool else ""),
+        ("sources", _sources(spec)),
         ("budget", ", ".join(filter(None, limits)) or "no limit"),
         ("strategy", f"{spec.strategy.name} {options}".strip()),
         ("procedure", "; ".join(steps)),
         ("at once", f"{spec.parallel:,} (designed {spec.batch:,} at a time)"),
+        ("shared by a batch", ", ".join(spec.shared)),
         ("seed", str(spec.seed)),
     ]  # fmt: skip
     return varied + _grid([("", ""), ("", "")], [[(a, ""), (b, "long")] for a, b in rows if b])
+
+
+def _sources(spec: core.CampaignSpec) -> str:
+    if spec.fidelity is None:
+        return ""
+    costs = [f"{scalar(s.value)} for {quantity(s.cost, spec.goal.budget.cost_unit)}" for s in spec.fidelity.sources]
+    return f"{spec.fidelity.parameter}: {', '.join(costs)}; {scalar(spec.fidelity.target)} counts"
 
 
 def _kind(parameter: core.Parameter) -> str:

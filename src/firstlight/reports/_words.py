@@ -86,17 +86,24 @@ def factor(found: Factor) -> str:
     return f"{found.median} (interquartile {found.low} to {found.high})"
 
 
+def effort(analysis: Analysis, steps: float) -> str:
+    """So many steps of a curve: a number of trials, or a cost."""
+    return quantity(steps * analysis.per, analysis.cost_unit) if analysis.per else number(steps)
+
+
 def verdict(analysis: Analysis) -> str:
     """One or two sentences on acceleration, for the caption and the summary."""
     random, found = analysis.random, analysis.random.factor
     if analysis.nothing or found is None:
         return f"No acceleration factor can be stated: {analysis.nothing}."
     many = found.reference
-    took = f"more than {number(many.value - 1)}" if many.at_least else number(many.value)
+    took = f"more than {effort(analysis, many.value - 1)}" if many.at_least else effort(analysis, many.value)
     start = "As an estimate, random" if random.kind == "estimate" else "Random"
+    needs = f"spends a median of {took}" if analysis.per else f"needs a median of {took} trials"
+    did = "for" if analysis.per else "with its first"
     said = (
-        f"{start} search needs a median of {took} trials to do as well as this campaign did with "
-        f"its first {number(found.trials)}: an acceleration factor of {factor(found)}"
+        f"{start} search {needs} to do as well as this campaign did {did} {effort(analysis, found.trials)}: "
+        f"an acceleration factor of {factor(found)}"
     )
     if random.kind == "campaigns":
         said += f", against {random.words}"
@@ -120,6 +127,12 @@ def paragraph(subject: Subject, analysis: Analysis, best: Sequence[core.Row]) ->
         text.append(
             f"It performed {count(ended, 'trial')} in {duration(campaign.elapsed)} of running "
             f"with the strategy “{subject.strategy}”; {fared}."
+        )
+    if spec.fidelity is not None and ended:
+        by_others = [r for r in analysis.rows if not core.counts(spec, r.ran)]
+        failed += sum(not r.failure for r in by_others)
+        text.append(
+            f"{count(len(by_others), 'trial')} came from other sources than {scalar(spec.fidelity.target)}, and inform."
         )
     broke = ended - failed - good
     if broke:

@@ -185,7 +185,7 @@ def _centres(space: Space, surrogate: Surrogate, results: core.Results) -> Array
         return np.empty((0, len(space.encoding.names)))
     scored = []
     for row in results.rows:
-        found = None if row.failure else core.losses(surrogate.goal, row.seen)
+        found = core.losses_of(space.spec, row)
         if found is not None:
             scored.append((found, row.point))
     best = [scored[i][1] for k in range(len(surrogate.goal.objectives)) for i in _lowest([s[0][k] for s in scored])]

@@ -107,5 +107,6 @@ EXAMPLES: tuple[core.Fact, ...] = (
     core.CampaignStopped(reason="enough", cancel=True),
     core.TimeSpent(seconds=3600.5),
     core.CampaignClosed(reason="goal met"),
+    core.EarlierChosen(campaigns=(core.EarlierCampaign(campaign="films-2019", entries=412),)),
 )
 """One fact of every class, with every field filled."""

@@ -34,26 +34,31 @@ def spec_of(steps: Sequence[core.StepSpec]) -> core.CampaignSpec:
 
 
 class ProcedureContract:
-    """What every procedure keeps. `steps` is a procedure that it can carry out."""
+    """What every procedure keeps. `spec` is a campaign whose steps it can carry out at `point`."""
 
     steps: Sequence[core.StepSpec] = (a_step("make"),)
+    point: core.Point = {"x": 0.5}
+    other: core.Point = {"x": 0.25}
 
     def make(self) -> core.Procedure:
         raise NotImplementedError
 
+    def spec(self) -> core.CampaignSpec:
+        return spec_of(self.steps)
+
     def actions(self) -> Sequence[core.Action]:
-        return self.make().actions(spec_of(self.steps), "films.1", {"x": 0.5})
+        return self.make().actions(self.spec(), "films.1", self.point)
 
     def test_the_same_point_gives_the_same_actions(self) -> None:
-        procedure, spec = self.make(), spec_of(self.steps)
-        first = list(procedure.actions(spec, "films.1", {"x": 0.5}))
-        procedure.actions(spec, "films.2", {"x": 0.25})
-        assert list(procedure.actions(spec, "films.1", {"x": 0.5})) == first == list(self.actions())
+        procedure, spec = self.make(), self.spec()
+        first = list(procedure.actions(spec, "films.1", self.point))
+        procedure.actions(spec, "films.2", self.other)
+        assert list(procedure.actions(spec, "films.1", self.point)) == first == list(self.actions())
 
     def test_actions_belong_to_their_trial_and_carry_its_point(self) -> None:
         for action in self.actions():
             assert action.id == f"films.1.{action.name}"
-            assert (action.trial, action.point) == ("films.1", {"x": 0.5})
+            assert (action.trial, action.point) == ("films.1", self.point)
 
     def test_actions_keep_what_their_step_says(self) -> None:
         known = {s.operation: s for s in self.steps}
@@ -64,10 +69,10 @@ class ProcedureContract:
 
     def test_a_campaign_accepts_them_and_can_perform_them_all(self) -> None:
         """The fold takes the trial, and no action waits for one that can never come."""
-        spec, actions = spec_of(self.steps), tuple(self.actions())
+        spec, actions = self.spec(), tuple(self.actions())
         facts: list[core.Fact] = [
             core.CampaignOpened(spec=spec),
-            core.TrialProposed(trial="films.1", point={"x": 0.5}, actions=actions),
+            core.TrialProposed(trial="films.1", point=self.point, actions=actions),
         ]
 
         def campaign() -> core.Campaign:
