@@ -30,8 +30,8 @@ def columns(spec: CampaignSpec, rows: Sequence[Row]) -> list[Column]:
     """The trials of a campaign as columns; names are unique, roles say where a column comes from.
 
     A parameter has its requested values, and `<parameter>.as_run` where some trial came out otherwise.
-    An observable has its value (the mean of replicates) and `<observable>.sigma`, besides `<observable>.all` (a JSON list)
-    where a trial observed it several times, and `<observable>.unit` where trials disagree on the unit.
+    An observable has its value (the mean of replicates) and `<observable>.sigma`, besides `<observable>.all` (a JSON
+    list) where a trial observed it several times, and `<observable>.unit` where trials disagree on the unit.
     """
     found = [
         Column(name="trial", kind="string", values=[r.trial for r in rows], role="trial"),

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from . import _facts as f
 from ._facts import Entry
-from ._goal import Seen, dominates, losses, pooled
+from ._goal import Seen, dominates, latest, losses, pooled
 from ._nouns import Action, Asset, Cause, Decision, Failure, Measured, Observation
 from ._problem import CampaignSpec, Point, Value
 from ._sources import counts
