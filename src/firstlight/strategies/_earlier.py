@@ -36,9 +36,12 @@ def strangers(here: Encoding, there: Encoding) -> bool:
     """Whether some parameter has names here that it did not have there, and the other way round."""
     for name in set(here.names) & set(there.names):
         p, q = here.parameters[here.names.index(name)], there.parameters[there.names.index(name)]
-        named = isinstance(p, core.Categorical) and isinstance(q, core.Categorical)
-        if named and set(p.values) - set(q.values) and set(q.values) - set(p.values):
-            return True
+        match p, q:
+            case core.Categorical(values=here_too), core.Categorical(values=there_too):
+                if set(here_too) - set(there_too) and set(there_too) - set(here_too):
+                    return True
+            case _:
+                pass
     return False
 
 

@@ -212,6 +212,13 @@ class GP:
         deviation = np.sqrt(np.maximum(variance, 1e-12))
         return Belief(self.shift + self.unit * mean, self.unit * deviation)
 
+    def skill(self) -> float:
+        """What part of the readings' variance it predicts of each from the others (leave-one-out Q2); 1 is all."""
+        inverse = self._whiten.T @ self._whiten
+        left_out = self._alpha / np.diag(inverse)
+        z = (self.y - self.shift) / self.unit
+        return float(1.0 - (left_out**2).sum() / max(((z - z.mean()) ** 2).sum(), 1e-12))
+
     def joint(self, x: Array) -> tuple[Array, Array]:
         """The mean (m,) and the covariance (m, m) at features (m, D)."""
         before, scaled = self._expected(x), x * self._inverse_lengths

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.special import logsumexp
 
 from firstlight import core
 
@@ -10,12 +11,16 @@ from ._common import Memo, unknown_options, whole_option
 from ._earlier import strangers, translated
 from ._encoding import Array, Encoding
 from ._gp import GP, Hyper, Trend, fit
-from ._learn import EXACT, FITTED, HUGE, Hypothesis, scaling
+from ._learn import COLD, EXACT, FITTED, HUGE, Hypothesis, scaling
 from ._space import Space
 from .bayes import Bayes
 
 TRUSTED = 0.9
 """The chance, before any reading, that some earlier campaign tells of this one."""
+ALIKE = 3.0
+"""By how much likelier than in the middle a new name lies where the old name spelled most like it did."""
+SKILL = 0.1
+"""An earlier campaign whose surrogate predicts less of its own readings (leave-one-out Q2) tells nothing of others."""
 LEAST = 5
 """An earlier campaign with fewer readings of an observable than this says nothing of it."""
 
@@ -58,9 +63,11 @@ def _hypotheses(space: Space, earlier: Sequence[core.Earlier]) -> tuple[Hypothes
     wanted = sorted({o.observable for o in goal.objectives} | {b.observable for b in goal.outcome_constraints})
     alone = [h for e in earlier for h in _of_campaign(space.encoding, e, wanted)]
     told = [*alone, *_together(alone, wanted)]
-    prior = np.log(TRUSTED / len(told)) if told else 0.0
-    cold = Hypothesis(prior=np.log(1.0 - TRUSTED) if told else 0.0)
-    return (cold, *(Hypothesis(prior, h.trends, h.levels, h.campaigns) for h in told))
+    if not told:
+        return (COLD,)
+    shared = np.log(TRUSTED) - logsumexp([h.prior for h in told])
+    cold = Hypothesis(prior=np.log(1.0 - TRUSTED))
+    return (cold, *(Hypothesis(shared + h.prior, h.trends, h.levels, h.campaigns) for h in told))
 
 
 def _of_campaign(here: Encoding, e: core.Earlier, wanted: Sequence[str]) -> list[Hypothesis]:
@@ -73,15 +80,16 @@ def _of_campaign(here: Encoding, e: core.Earlier, wanted: Sequence[str]) -> list
         if len(seen) >= LEAST:
             y = np.clip([o.value for _, o in seen], -HUGE, HUGE)
             sigma = np.minimum([o.sigma for _, o in seen], HUGE)
-            gps[name] = _fitted(there, [point for point, _ in seen], y, sigma**2)
-            levels[name] = scaling(y)
+            gp = _fitted(there, [point for point, _ in seen], y, sigma**2)
+            if gp.skill() > SKILL:
+                gps[name], levels[name] = gp, scaling(y)
     if not gps or not set(here.names) & set(there.names):
         return []
     made = []
-    for alike in (False, True) if strangers(here, there) else (False,):
+    for alike in (True, False) if strangers(here, there) else (False,):
         translate = translated(here, there, alike)
         trends = {name: _trend(gp, translate) for name, gp in gps.items()}
-        made.append(Hypothesis(0.0, trends, levels, {e.campaign: len(rows)}))
+        made.append(Hypothesis(np.log(ALIKE) * alike, trends, levels, {e.campaign: len(rows)}))
     return made
 
 
@@ -101,6 +109,9 @@ def _together(alone: Sequence[Hypothesis], wanted: Sequence[str]) -> list[Hypoth
     """All earlier campaigns at once: on average they may know better than each alone."""
     if len({name for h in alone for name in h.campaigns}) < 2:
         return []
+    # Of a campaign that reads names in two ways, only the likelier.
+    first = {name: h for h in reversed(alone) for name in h.campaigns}
+    alone, prior = list(first.values()), max(h.prior for h in alone)
     trends, levels = {}, {}
     for name in wanted:
         several = [h.trends[name] for h in alone if name in h.trends]
@@ -109,7 +120,7 @@ def _together(alone: Sequence[Hypothesis], wanted: Sequence[str]) -> list[Hypoth
             found = [h.levels[name] for h in alone if name in h.levels]
             levels[name] = (float(np.median([a for a, _ in found])), float(np.median([b for _, b in found])))
     campaigns = {name: trials for h in alone for name, trials in h.campaigns.items()}
-    return [Hypothesis(0.0, trends, levels, campaigns)]
+    return [Hypothesis(prior, trends, levels, campaigns)]
 
 
 def _average(trends: Sequence[Trend]) -> Trend:
