@@ -116,7 +116,9 @@ class Shelf:
         self.rows: dict[str, core.Row] = {}
 
     async def ingest(self, campaign: core.Campaign, row: core.Row) -> str:
-        self.rows.setdefault(row.trial, row)
+        known = self.rows.setdefault(row.trial, row)
+        if row.revision > known.revision:
+            self.rows[row.trial] = row
         return f"sha256:{row.trial}"
 
     async def publish(self, campaign: core.Campaign) -> tuple[str, str, int]:
