@@ -73,7 +73,8 @@ def _broken(constraint: Constraint, point: Point) -> str:
             together = all(point[n] in values for n, values in combination.items())
             return f"{', '.join(f'{n}={point[n]}' for n in combination)} are excluded together" if together else ""
         case Forbid():
-            return f"the point is in a forbidden region ({region_words(constraint)})" if inside(constraint, point) else ""
+            there = inside(constraint, point)
+            return f"the point is in a forbidden region ({region_words(constraint)})" if there else ""
 
 
 def inside(region: Forbid, point: Point) -> bool:

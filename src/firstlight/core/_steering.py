@@ -58,9 +58,7 @@ def allow(campaign: Campaign, region: Forbid) -> Campaign:
     """The region is open again."""
     if region not in campaign.forbidden:
         there = "; ".join(map(region_words, campaign.forbidden)) or "none"
-        _refuse(
-            f"nobody forbade the region ({region_words(region)}); forbidden since the campaign began: {there}"
-        )
+        _refuse(f"nobody forbade the region ({region_words(region)}); forbidden since the campaign began: {there}")
     return _with_regions(campaign, tuple(r for r in campaign.forbidden if r != region))
 
 

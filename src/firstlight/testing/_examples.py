@@ -17,6 +17,8 @@ _ACTION = core.Action(
     settings={"speed": 300, "deep": [1, 2.5, None, {"é": True}]}, after=("c.1.weigh",),
     limits=core.Limits(seconds=60.0, memory=2**53 + 1), cost=2.0, repeatable=False, approval="Is the hood closed?",
 )  # fmt: skip
+_REGION = core.Forbid(ranges={"temperature": (380.0, 400.0)}, values={"solvent": ("DMF",)})
+_STANDING = core.Standing(front=((0.25,),), met_by="c.2")
 _SPEC = core.CampaignSpec(
     id="c",
     title="Perovskite yield",
@@ -93,5 +95,16 @@ EXAMPLES: tuple[core.Fact, ...] = (
     core.CampaignStopped(reason="enough", cancel=True),
     core.TimeSpent(seconds=3600.5),
     core.CampaignClosed(reason="goal met"),
-)
+    core.PointRequested(point=_POINT, note="worked in 2019"),
+    core.RegionForbidden(region=_REGION, reason="it foams"),
+    core.RegionAllowed(region=_REGION, reason="with the antifoam"),
+    core.TrialCorrected(
+        trial="c.1", as_run={"temperature": 349.5}, observations=(_SEEN,), note="the thermometer was off",
+        standing=_STANDING,
+    ),
+    core.OutcomeRejected(trial="c.1", reason="a bubble in the cell", standing=_STANDING),
+    core.OutcomeRestored(trial="c.1", reason="it was no bubble", standing=_STANDING),
+    core.TrialRevised(trial="c.1", digest="sha256:ef01", revision=31),
+    core.BudgetChanged(budget=core.Budget(trials=30, cost=150.0, cost_unit="USD", seconds=7200.0), reason="a grant"),
+)  # fmt: skip
 """One fact of every class, with every field filled."""
