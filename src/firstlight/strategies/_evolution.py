@@ -201,8 +201,7 @@ def _keep_sums(space: Space, row: Array, parent: Array, rng: np.random.Generator
         varied = choices.varied(parent, rng)
         if choices.allows(varied) and space.polytope(varied) is not None:
             skeleton = varied
-    discrete = np.array([j for j in choices.tied if j not in choices.parts], dtype=np.intp)
-    row[discrete] = skeleton.chosen[discrete]
+    space.settle(row[None], np.zeros(1, dtype=np.intp), skeleton)
     room = space.polytope(skeleton)
     if room is None or not len(block):
         return
