@@ -168,6 +168,8 @@ def _constraint(constraint: core.Constraint) -> str:
             return f"{' + '.join(names)} = {number(total)}"
         case core.Exclude(combination=combination):
             return "never " + " with ".join(f"{n} {'/'.join(map(scalar, v))}" for n, v in combination.items())
+        case core.Forbid():
+            return f"never {core.region_words(constraint)}"
 
 
 def json_of(spec: core.CampaignSpec) -> str:
