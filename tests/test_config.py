@@ -368,7 +368,7 @@ def blocks() -> list[tuple[int, str]]:
 @pytest.mark.parametrize(("line", "block"), blocks(), ids=lambda v: str(v) if isinstance(v, int) else "")
 def test_every_example_of_the_reference_is_valid(line: int, block: str, tmp_path: Path) -> None:
     (tmp_path / "candidates.csv").write_text("temperature,solvent\n25,water\n40,ethanol\n")
-    whole = "id:" in block
+    whole = re.search(r"^id:", block, re.MULTILINE)
     rest = {
         "id": "id: example\n",
         "parameters": "parameters: {temperature: {low: 0, high: 100}, a: {low: 0, high: 1}, b: {low: 0, high: 1}, "

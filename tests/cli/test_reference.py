@@ -57,7 +57,15 @@ def test_exit_codes_are_those_of_the_program() -> None:
 
 @pytest.mark.parametrize(
     "kind",
-    [_documents.CampaignDocument, _documents.TrialDocument, _documents.OpenTrial, _documents.Waiting, _documents.Spent],
+    [
+        _documents.CampaignDocument,
+        _documents.TrialDocument,
+        _documents.OpenTrial,
+        _documents.Waiting,
+        _documents.Spent,
+        _documents.RequestedPoint,
+        _documents.Rejected,
+    ],
 )
 def test_every_field_is_on_the_page(kind: type[msgspec.Struct]) -> None:
     for field in msgspec.structs.fields(kind):

@@ -47,6 +47,7 @@ def one_of_each() -> list[core.Fact]:
         "reason": "why", "action": action.id, "policies": ("p",), "reasons": ("why",), "to": "owner", "question": "?",
         "job": "7", "measured": seen, "failure": core.Failure(cause="crashed"), "digest": "sha256:0", "dataset": "d",
         "rows": 3, "model": "m", "trials": ("c1.1",), "seconds": 3.0,
+        "region": core.Forbid(ranges={"x": (0.2, 0.4)}), "revision": 7, "budget": core.Budget(trials=9),
     }  # fmt: skip
     return [
         kind(**{f.name: given[f.name] for f in msgspec.structs.fields(kind) if f.required})

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from firstlight.core import (
+    Budget,
     CampaignSpec,
     Categorical,
     Continuous,
@@ -65,6 +66,38 @@ def read_correction(
     if found:
         raise BadCampaign(found)
     return as_run, tuple(seen)
+
+
+def read_budget(budget: Budget, changes: Mapping[str, Any], units: Checker) -> Budget:
+    """A budget with some of its limits changed: `trials`, `cost` ("500 USD"), `time` ("2 h"). Raises BadCampaign.
+
+    None, or the text "none", is no limit; what is not among the changes stays as it is.
+    """
+    found: list[Problem] = []
+    trials, cost, unit, seconds = budget.trials, budget.cost, budget.cost_unit, budget.seconds
+    for name, given in changes.items():
+        none = given is None or given == "none"
+        try:
+            if name == "trials":
+                number = None if none else _number(given, "", units)
+                if number is not None and number != int(number):
+                    raise ValueError(f"{number:g} is not a whole number")
+                trials = None if number is None else int(number)
+            elif name == "cost":
+                number, named = (math.nan, "") if none else split(str(given))
+                if not none and math.isnan(number):
+                    raise ValueError(f"{shown(given)} is not a cost")
+                cost, unit = None if none else number, named or unit
+            elif name == "time":
+                seconds = None if none else _number(given, "s", units)
+            else:
+                found.append(Problem(name, f"a budget has no {name!r}", "It has trials, cost and time."))
+        except ValueError as error:
+            example = {"trials": "80", "cost": "500 USD", "time": "2 h"}[name]
+            found.append(Problem(name, str(error), f"Write it as {example}, or none for no limit."))
+    if found:
+        raise BadCampaign(found)
+    return Budget(trials=trials, cost=cost, cost_unit=unit, seconds=seconds)
 
 
 def region_of(
