@@ -104,7 +104,7 @@ def _readable(parameters: Items) -> list[Parameter]:
     found: list[Parameter] = []
     for table in parameters:
         try:
-            found.append(msgspec.convert(plain(table), Parameter))  # type: ignore[arg-type]
+            found.append(msgspec.convert(plain(table), Parameter))
         except msgspec.ValidationError:
             continue
     return found

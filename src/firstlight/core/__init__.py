@@ -1,6 +1,6 @@
 """The language of closed-loop experimentation, and the rules that move a campaign."""
 
-from ._campaign import UNDERWAY, WAITING, ActionState, ActionStatus, Campaign, Requested, Trial
+from ._campaign import UNDERWAY, WAITING, ActionState, ActionStatus, Campaign, InconsistentError, Requested, Trial
 from ._codec import UPCASTS, UnreadableEntry, Upcast, decode, encode
 from ._facts import (
     BY_PERSON,
@@ -131,7 +131,7 @@ from ._problem import (
     StrategySpec,
     Value,
 )
-from ._reduce import InconsistentError, next_trial, open_campaign, reduce, replay
+from ._reduce import next_trial, open_campaign, reduce, replay
 from ._results import Earlier, Ledger, Prefix, Results, Row, Span
 from ._validate import problems
 from ._wrong import Problem

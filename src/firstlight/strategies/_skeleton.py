@@ -277,11 +277,11 @@ def _cut(
 ) -> tuple[Interval | None, Interval, Interval | None]:
     """The numbers below a forbidden range (None: there are none), those inside it, and those above."""
     if isinstance(p, core.Integer):
-        least, most = float(max(p.low, np.ceil(low))), float(min(p.high, np.floor(high)))
-        below, above = (float(p.low), least - 1.0), (most + 1.0, float(p.high))
-        if least > most:  # No whole number lies in the range: all lie below or above.
-            below, above = (float(p.low), most), (least, float(p.high))
-        return below if below[0] <= below[1] else None, (least, most), above if above[0] <= above[1] else None
+        first, last = float(max(p.low, math.ceil(low))), float(min(p.high, math.floor(high)))
+        # Where no whole number lies in the range, all lie below or above.
+        last_below, first_above = (first - 1.0, last + 1.0) if first <= last else (last, first)
+        below = (float(p.low), last_below) if p.low <= last_below else None
+        return below, (first, last), (first_above, float(p.high)) if first_above <= p.high else None
     if p.scale == "log":
         apart = AWAY * np.log(p.high / p.low)
         under, over = low * float(np.exp(-apart)), high * float(np.exp(apart))
@@ -290,9 +290,11 @@ def _cut(
         under, over = low - apart, high + apart
     under, over = min(under, math.nextafter(low, -math.inf)), max(over, math.nextafter(high, math.inf))
     # What lies within a hair of a bound is that bound.
-    below = (p.low, max(p.low, under)) if p.low < low else None
-    above = (min(p.high, over), p.high) if p.high > high else None
-    return below, (max(p.low, low), min(p.high, high)), above
+    return (
+        (p.low, max(p.low, under)) if p.low < low else None,
+        (max(p.low, low), min(p.high, high)),
+        (min(p.high, over), p.high) if p.high > high else None,
+    )
 
 
 def _keeps(row: Array, way: dict[int, Interval]) -> bool:
