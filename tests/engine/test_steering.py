@@ -235,6 +235,34 @@ def test_time_given_while_it_runs_sets_the_clock_anew() -> None:
     assert sum(isinstance(e.fact, core.TimeSpent) for e in entries) == 1
 
 
+def test_a_word_while_the_dataset_is_published_is_in_the_dataset_all_the_same() -> None:
+    journal = PaperJournal()
+
+    class Slow(Shelf):
+        def __init__(self) -> None:
+            super().__init__()
+            self.published: list[dict[str, core.Row]] = []
+
+        async def publish(self, campaign: core.Campaign) -> tuple[str, str, int]:
+            rows = dict(self.rows)
+            if not self.published:
+                await journal.post("c1", core.OutcomeRejected(trial="c1.1", reason="a bubble"), "grace")
+                while not any(isinstance(core.decode(line).fact, core.TrialRevised) for line in journal.lines["c1"]):
+                    await asyncio.sleep(0.001)
+            self.published.append(rows)
+            return await super().publish(campaign)
+
+    shelf = Slow()
+    ports = a_world(journal=journal, strategy=Careful(), catalog=shelf)
+
+    async def story() -> core.Campaign:
+        await engine.create(spec_of(2), journal, ports.clock, "ada")
+        return await engine.run("c1", ports, by="ada")
+
+    assert asyncio.run(asyncio.wait_for(story(), 20)).closed
+    assert shelf.published[-1]["c1.1"].rejected == "a bubble"
+
+
 def test_a_word_to_a_closed_campaign_is_refused_and_says_so() -> None:
     ports = a_world(strategy=Careful())
 

@@ -65,6 +65,10 @@ class Prefix(Sequence[Row]):
     def __init__(self, rows: list[Row], length: int) -> None:
         self._rows, self._length = rows, length
 
+    def follows(self, earlier: "Prefix") -> bool:
+        """Whether it begins with all rows of an earlier view, unchanged: no correction or mark came between."""
+        return self._rows is earlier._rows and len(self) >= len(earlier)
+
     def __len__(self) -> int:
         return self._length
 

@@ -97,8 +97,11 @@ class Stages:
                 yield core.ModelUpdated(model=model, trials=trials)
             case core.Publish():
                 await self.recorder.on_disk()
+                fresh = self.campaign.unpublished
                 dataset, digest, rows = await self.ports.catalog.publish(self.campaign)
-                yield core.DatasetPublished(dataset=dataset, digest=digest, rows=rows)
+                # What a person put right meanwhile is not in it: it is published again.
+                if self.campaign.unpublished == fresh and not self.campaign.amended:
+                    yield core.DatasetPublished(dataset=dataset, digest=digest, rows=rows)
             case core.WatchClock(until=until):
                 await asyncio.sleep(max(0.0, until - self.ports.clock()))
                 if core.still_due(self.campaign, step):

@@ -265,6 +265,30 @@ class StrategyContract:
         again = list(strategy.propose(replace(spec), results, 3, 5))
         assert first == again == list(self.make().propose(spec, results, 3, 5))
 
+    def test_an_instance_that_remembers_follows_what_people_put_right(self) -> None:
+        """A correction or a mark in the middle of the history: as one that has never seen another history."""
+        spec = SPECS[0]
+        history = self.history(spec, 16)
+        facts = [core.CampaignOpened(spec=spec)]
+        facts += [
+            core.TrialAdded(trial=f"log.{i}", point=p, outcome=core.Measured(observations=outcome(spec, p)))
+            for i, p in enumerate(history, 1)
+        ]
+        ledger = core.Ledger(core.Entry(seq=i, at=float(i), by="ada", fact=f) for i, f in enumerate(facts, 1))
+        strategy = self.make()
+        strategy.propose(spec, ledger.view(), 3, 5)
+        words: list[core.Fact] = [
+            core.TrialCorrected(
+                trial=f"log.{i}", observations=(core.Observation(observable="y", value=9.0 + i, unit="g"),)
+            )
+            for i in range(2, 6)
+        ]
+        words += [core.OutcomeRejected(trial="log.3", reason="a bubble"), core.OutcomeRestored(trial="log.3")]
+        for i, word in enumerate(words, len(facts) + 1):
+            ledger.add(core.Entry(seq=i, at=float(i), by="ada", fact=ledger.completed(word)))
+            results = ledger.view()
+            assert list(strategy.propose(spec, results, 3, 5)) == list(self.make().propose(spec, results, 3, 5))
+
     def test_other_seeds_give_other_points(self) -> None:
         if not self.stochastic:
             pytest.skip("this strategy does not use its seed")
