@@ -153,6 +153,36 @@ def test_a_design_that_a_word_overtakes_is_made_anew() -> None:
     assert len(strategy.shown) == 2
 
 
+def test_a_design_under_way_when_an_outcome_is_rejected_is_made_anew() -> None:
+    journal = PaperJournal()
+    speak: dict[str, Callable[[], None]] = {}
+
+    class Slow(Careful):
+        def propose(
+            self, spec: core.CampaignSpec, results: core.Results, count: int, seed: int
+        ) -> Sequence[core.Proposal]:
+            if len(results.rows) == 1 and not results.rejected:
+                speak["now"]()
+            return super().propose(spec, results, count, seed)
+
+    ports = a_world(journal=journal, strategy=Slow())
+
+    async def story() -> None:
+        await engine.create(spec_of(3), journal, ports.clock, "ada")
+        loop, fact = asyncio.get_running_loop(), core.OutcomeRejected(trial="c1.1", reason="a bubble")
+        speak["now"] = lambda: asyncio.run_coroutine_threadsafe(
+            engine.request("c1", fact, journal, ports.clock, by="grace"), loop
+        ).result(10)
+        await engine.run("c1", ports, by="ada")
+
+    asyncio.run(asyncio.wait_for(story(), 20))
+    entries = entries_of(journal)
+    rejected = next(e.seq for e in entries if isinstance(e.fact, core.OutcomeRejected))
+    later = after(entries, core.OutcomeRejected)
+    assert len(later) == 2
+    assert all(t.asked is not None and t.asked.known >= rejected for t in later)
+
+
 def test_strategies_do_not_see_rejected_outcomes_and_see_corrections() -> None:
     async def say(ended: int, tell: Tell) -> None:
         if ended == 2:

@@ -207,7 +207,7 @@ def _keep_sums(space: Space, row: Array, parent: Array, rng: np.random.Generator
         return
     least, width = skeleton.least[block], (skeleton.most - skeleton.least)[block]
     wish = np.clip((row[block] - least) / np.where(width > 0, width, 1.0), 0.0, 1.0)
-    row[block] = least + room.towards(room.sample(1, rng), wish[None])[0] * width
+    row[block] = np.clip(least + room.towards(room.sample(1, rng), wish[None])[0] * width, least, skeleton.most[block])
 
 
 def nearest(space: Space, row: Array, free: Array) -> int | None:

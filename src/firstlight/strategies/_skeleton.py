@@ -13,8 +13,6 @@ from ._encoding import Array, Encoding, numbers_of
 TRACE = 1e-4
 """The least share of the total that counts as a part, where the number of parts is limited."""
 SLACK = 1e-9
-AWAY = 1e-7
-"""How far numbers stay away from the ends of a forbidden range, as a share of the parameter's width on its scale."""
 FEW = 64
 """An integer of at most this many values, which a forbidden region bounds, is chosen value by value."""
 Interval = tuple[float, float]
@@ -282,24 +280,17 @@ def _cut(
         last_below, first_above = (first - 1.0, last + 1.0) if first <= last else (last, first)
         below = (float(p.low), last_below) if p.low <= last_below else None
         return below, (first, last), (first_above, float(p.high)) if first_above <= p.high else None
-    if p.scale == "log":
-        apart = AWAY * np.log(p.high / p.low)
-        under, over = low * float(np.exp(-apart)), high * float(np.exp(apart))
-    else:
-        apart = AWAY * (p.high - p.low)
-        under, over = low - apart, high + apart
-    under, over = min(under, math.nextafter(low, -math.inf)), max(over, math.nextafter(high, math.inf))
-    # What lies within a hair of a bound is that bound.
+    # The ends belong to the range: the next number there is lies outside.
     return (
-        (p.low, max(p.low, under)) if p.low < low else None,
+        (p.low, max(p.low, math.nextafter(low, -math.inf))) if p.low < low else None,
         (max(p.low, low), min(p.high, high)),
-        (min(p.high, over), p.high) if p.high > high else None,
+        (min(p.high, math.nextafter(high, math.inf)), p.high) if p.high > high else None,
     )
 
 
 def _keeps(row: Array, way: dict[int, Interval]) -> bool:
-    """Whether a row goes this way, but for a hair."""
-    return all(low - 1e-6 * abs(low) <= row[j] <= high + 1e-6 * abs(high) for j, (low, high) in way.items())
+    """Whether a row goes this way."""
+    return all(low <= row[j] <= high for j, (low, high) in way.items())
 
 
 def _amounts(p: core.Parameter) -> Array | None:
