@@ -269,7 +269,7 @@ class StrategyContract:
         """A correction or a mark in the middle of the history: as one that has never seen another history."""
         spec = SPECS[0]
         history = self.history(spec, 16)
-        facts = [core.CampaignOpened(spec=spec)]
+        facts: list[core.Fact] = [core.CampaignOpened(spec=spec)]
         facts += [
             core.TrialAdded(trial=f"log.{i}", point=p, outcome=core.Measured(observations=outcome(spec, p)))
             for i, p in enumerate(history, 1)
