@@ -4,6 +4,7 @@ import ctypes
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -233,3 +234,64 @@ def test_choices_among_asking_and_telling_are_made_again(tmp_path: Path) -> None
             campaign.explain("4").replay()
         with pytest.raises(LookupError, match=r"has no trial by-hand\.77"):
             campaign.explain("77")
+
+
+def test_people_steer_a_campaign_that_they_ask_and_tell() -> None:
+    t: list[fl.Continuous | fl.Categorical] = [
+        fl.Continuous("t", 20.0, 120.0, unit="degC"),
+        fl.Categorical("solvent", ("DMF", "THF")),
+    ]
+    with fl.Campaign("steered", t, [fl.maximize("y")], budget=fl.Budget(trials=4), durable=False) as campaign:
+        for point in campaign.ask(2):
+            campaign.tell(point, float(point["t"]))
+        first, second = campaign.results
+        campaign.reject(second, reason="a bubble")
+        assert [r.trial for r in campaign.results] == [first.trial]
+        assert [r.rejected for r in campaign.results.rejected] == ["a bubble"]
+        assert campaign.best == campaign.results[0]
+        campaign.correct(1, {"t": "353.15 K", "y": (81.0, 0.5)}, note="the thermometer was off")
+        assert campaign.results[0].ran["t"] == pytest.approx(80.0)
+        assert campaign.best is not None
+        assert (campaign.best.seen["y"].value, campaign.best.seen["y"].sigma) == (81.0, 0.5)
+        campaign.restore(second.trial)
+        assert len(campaign.results) == 2
+
+        campaign.budget(trials=12)
+        campaign.forbid({"t": (60, 120), "solvent": "THF"}, reason="it boils")
+        campaign.inject({"t": "373.15 K", "solvent": "DMF"}, note="a hunch")
+        hunch, *others = campaign.ask(6)
+        assert hunch == {"t": pytest.approx(100.0), "solvent": "DMF"}
+        assert len(others) == 5
+        assert not [p for p in others if p["solvent"] == "THF" and float(p["t"]) >= 60.0]
+        campaign.allow({"t": (60, 120), "solvent": "THF"})
+        with pytest.raises(RuntimeError, match="nobody forbade"):
+            campaign.allow({"t": (60, 120), "solvent": "THF"})
+        with pytest.raises(ValueError, match="solvent: it is missing"):
+            campaign.inject({"t": 30.0})
+        with pytest.raises(ValueError, match="leaves no point"):
+            campaign.forbid({"t": (0, 200)})
+        for asked in (hunch, *others, *campaign.ask(9)):
+            campaign.tell(asked, 1.0)
+        assert campaign.state.closed == "trials spent"
+        with pytest.raises(RuntimeError, match=r"closed \(trials spent\): nothing of it changes any more"):
+            campaign.budget(trials=20)
+
+
+def test_people_steer_a_campaign_that_runs(tmp_path: Path) -> None:
+    said: list[str] = []
+
+    def slow(point: dict[str, float]) -> float:
+        time.sleep(0.05)
+        return parabola(point)
+
+    with fl.Campaign("bowl", X, [fl.minimize("y")], budget=fl.Budget(trials=8), data_dir=tmp_path) as campaign:
+
+        def steer(row: object) -> None:
+            if not said:
+                said.append("once")
+                threading.Thread(target=lambda: campaign.inject({"x": 1.75}, note="mine")).start()
+
+        campaign.run(slow, workers="threads", on_trial=steer)
+        mine = [r for r in campaign.results if r.reason == "mine"]
+        assert [r.point for r in mine] == [{"x": 1.75}]
+        assert campaign.state.counted == 8

@@ -425,7 +425,7 @@ def blocks() -> list[tuple[int, str]]:
 @pytest.mark.parametrize(("line", "block"), blocks(), ids=lambda v: str(v) if isinstance(v, int) else "")
 def test_every_example_of_the_reference_is_valid(line: int, block: str, tmp_path: Path) -> None:
     (tmp_path / "candidates.csv").write_text("temperature,solvent\n25,water\n40,ethanol\n")
-    whole = "id:" in block
+    whole = re.search(r"^id:", block, re.MULTILINE)
     rest = {
         "id": "id: example\n",
         "parameters": "parameters: {temperature: {low: 0, high: 100}, a: {low: 0, high: 1}, b: {low: 0, high: 1}, "
@@ -444,8 +444,8 @@ def test_the_reference_names_every_field() -> None:
     nouns = (
         core.CampaignSpec, core.Goal, core.Objective, core.OutcomeConstraint, core.Observable, core.Budget,
         core.NoImprovement, core.Regret, core.Continuous, core.Ordered, core.Categorical, core.Linear, core.Mixture,
-        core.Exclude, core.Pool, core.ProcedureSpec, core.StepSpec, core.Limits, core.StrategySpec, core.Fidelity,
-        core.Source,
+        core.Exclude, core.Forbid, core.Pool, core.ProcedureSpec, core.StepSpec, core.Limits, core.StrategySpec,
+        core.Fidelity, core.Source,
     )  # fmt: skip
     assert not {f"{n.__name__}.{f}" for n in nouns for f in n.__struct_fields__ if f"`{f}`" not in text}
 
@@ -462,6 +462,109 @@ def test_the_template_is_valid_and_runs(tmp_path: Path) -> None:
     assert {o.observable for o in spec.goal.objectives} | {o.name for o in spec.observables} == observed.keys()
     with pytest.raises(BadSettings, match="is there already"):
         config.write_template(tmp_path / "new")
+
+
+STEERED = core.CampaignSpec(
+    id="c",
+    parameters=(
+        core.Continuous(name="t", low=20.0, high=120.0, unit="degC"),
+        core.Integer(name="n", low=1, high=9),
+        core.Ordered(name="grade", values=(40, 100.5), unit="um"),
+        core.Ordered(name="stir", values=("low", "high")),
+        core.Categorical(name="solvent", values=("DMF", "a, b", "1")),
+    ),
+    goal=core.Goal(objectives=(core.Objective(observable="y", direction="maximize", unit="%"),)),
+    observables=(core.Observable(name="haze"),),
+    procedure=core.ProcedureSpec(steps=()),
+)
+
+
+def test_a_point_that_is_typed_has_the_types_of_its_parameters() -> None:
+    typed = {"n": "3", "t": "353.15 K", "grade": "0.1005 mm", "stir": "low", "solvent": "1"}
+    point = config.read_point(STEERED, typed, UNITS)
+    assert list(point) == ["t", "n", "grade", "stir", "solvent"]
+    assert point == {"t": pytest.approx(80.0), "n": 3, "grade": 100.5, "stir": "low", "solvent": "1"}
+    assert [type(v) for v in point.values()] == [float, int, float, str, str]
+    assert config.read_point(STEERED, point, UNITS) == point
+
+
+def test_a_point_that_is_wrong_is_told_with_everything_that_is() -> None:
+    with pytest.raises(BadCampaign) as caught:
+        config.read_point(STEERED, {"n": "3.5", "T": "80", "t": "3 g", "grade": "41", "solvent": "THF"}, UNITS)
+    said = str(caught.value).splitlines()
+    assert [line.partition(":")[0] for line in said] == ["n", "T", "t", "grade", "solvent", "stir"]
+    for line, phrase in zip(said, ("not a whole", "no parameter 'T'", "cannot be turned", "none of 40", "none of its",
+                                   "missing"), strict=True):  # fmt: skip
+        assert phrase in line
+
+
+@pytest.mark.parametrize(
+    ("given", "region"),
+    [
+        ({"t": "80..100"}, core.Forbid(ranges={"t": (80.0, 100.0)})),
+        ({"t": "353.15 .. 373.15 K"}, core.Forbid(ranges={"t": (80.0, 100.0)})),
+        ({"t": "..40", "n": "7.."}, core.Forbid(ranges={"t": (20.0, 40.0), "n": (7, 9)})),
+        ({"t": (80, 100), "n": 4}, core.Forbid(ranges={"t": (80.0, 100.0), "n": (4.0, 4.0)})),
+        ({"t": "-5..30"}, core.Forbid(ranges={"t": (-5.0, 30.0)})),
+        ({"grade": "30..60 um"}, core.Forbid(ranges={"grade": (30.0, 60.0)})),
+        ({"grade": "40"}, core.Forbid(values={"grade": (40,)})),
+        ({"grade": [40, 100.5]}, core.Forbid(values={"grade": (40, 100.5)})),
+        ({"solvent": "DMF,1", "stir": ["low"]}, core.Forbid(values={"solvent": ("DMF", "1"), "stir": ("low",)})),
+        ({"solvent": "a, b"}, core.Forbid(values={"solvent": ("a, b",)})),
+    ],
+)
+def test_a_region_is_read_as_people_write_it(given: dict[str, Any], region: core.Forbid) -> None:
+    found = config.read_region(STEERED, given, UNITS)
+    assert found.values == region.values
+    assert found.ranges == {n: pytest.approx(r) for n, r in region.ranges.items()}
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"t": "100..80"}, "100 to 80 is no range"),
+        ({"t": "a..b"}, "t: "),
+        ({"stir": "low..high"}, "they have no range"),
+        ({"solvent": "THF"}, "none of its values"),
+        ({"z": "1..2"}, "there is no parameter 'z'"),
+        ({"t": [1, 2, 3]}, "is not a range"),
+    ],
+)
+def test_a_region_that_is_none_is_told(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(BadCampaign, match=said):
+        config.read_region(STEERED, given, UNITS)
+
+
+def test_a_correction_names_parameters_and_observables() -> None:
+    as_run, seen = config.read_correction(STEERED, {"t": "81.5", "y": "0.93 g/g", "haze": (0.2, 0.01)}, UNITS)
+    assert as_run == {"t": 81.5}
+    assert [(o.observable, o.value, o.unit, o.sigma) for o in seen] == [
+        ("y", pytest.approx(93.0), "%", 0.0), ("haze", 0.2, "", 0.01),
+    ]  # fmt: skip
+    with pytest.raises(BadCampaign, match="no parameter or observable 'hazy'"):
+        config.read_correction(STEERED, {"hazy": "1"}, UNITS)
+
+
+def test_forbidden_regions_of_a_file_have_a_short_form_and_a_strict_one() -> None:
+    text = """
+id: c
+parameters:
+  t: {low: 20, high: 120, unit: degC}
+  solvent: [DMF, THF]
+objectives: {y: maximize}
+budget: 5
+evaluate: "m:f"
+constraints:
+  - forbid: {t: 353.15..373.15 K, solvent: DMF}
+  - {type: forbid, ranges: {t: [20, 30]}, values: {solvent: [THF]}}
+"""
+    spec = load(text)
+    short, strict = spec.constraints
+    assert isinstance(short, core.Forbid)
+    assert short.ranges["t"] == pytest.approx((80.0, 100.0))
+    assert short.values == {"solvent": ("DMF",)}
+    assert strict == core.Forbid(ranges={"t": (20.0, 30.0)}, values={"solvent": ("THF",)})
+    assert load(config.dump_campaign(spec)) == spec
 
 
 def test_settings_come_from_the_directory_and_the_environment(tmp_path: Path) -> None:

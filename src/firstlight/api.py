@@ -65,7 +65,7 @@ class Explanation(engine.Explanation, frozen=True, kw_only=True):
 
 
 class ResultsTable(Sequence[Row]):
-    """The trials that have ended, in that order."""
+    """The trials that have ended and count, in that order; `rejected` are those whose outcome is marked as bad."""
 
     def __init__(self, spec: CampaignSpec, results: core.Results) -> None:
         self.spec, self._results = spec, results
@@ -78,6 +78,11 @@ class ResultsTable(Sequence[Row]):
 
     def __iter__(self) -> Iterator[Row]:
         return iter(self._results.rows)
+
+    @property
+    def rejected(self) -> Sequence[Row]:
+        """The trials whose outcome somebody marked as bad; `rejected` of each says why."""
+        return self._results.rejected
 
     @property
     def front(self) -> list[Row]:
@@ -241,6 +246,55 @@ class Campaign:
             raise ValueError("; ".join(wrong))
         self._home.wait(session.add(dict(point), result, source or composition.person()))
 
+    # ------------------------------------------------------------------ steer
+
+    def inject(self, point: Mapping[str, Any], *, note: str = "") -> None:
+        """Have this point tried next; it counts against the budget.
+
+        Values are numbers, words, or texts with a unit ("353 K"). Here and in the methods below, what cannot be is
+        refused at once: ValueError says what is wrong with the values, RuntimeError why it cannot follow.
+        """
+        self._say(lambda spec: self._home.app.requested(spec, point, note))
+
+    def forbid(self, region: Mapping[str, Any], *, reason: str = "") -> None:
+        """No point in this region from now on: {"temperature": (80, 100), "solvent": ["DMF", "THF"]}."""
+        self._say(lambda spec: self._home.app.forbidden(spec, region, reason))
+
+    def allow(self, region: Mapping[str, Any], *, reason: str = "") -> None:
+        """A region that was forbidden is open again."""
+        self._say(lambda spec: self._home.app.allowed(spec, region, reason))
+
+    def correct(self, trial: "Row | Asked | str | int", values: Mapping[str, Any], *, note: str = "") -> None:
+        """Put values of a trial that has ended right: parameters as run, observables (a number, or value and sigma)."""
+        self._say(lambda spec: self._home.app.corrected(spec, self._trial(trial), values, note))
+
+    def reject(self, trial: "Row | Asked | str | int", *, reason: str) -> None:
+        """Mark the outcome of a trial as bad: it no longer counts, and nothing is learned from it."""
+        self._say(lambda spec: core.OutcomeRejected(trial=self._trial(trial), reason=reason))
+
+    def restore(self, trial: "Row | Asked | str | int", *, reason: str = "") -> None:
+        """A rejected outcome counts again."""
+        self._say(lambda spec: core.OutcomeRestored(trial=self._trial(trial), reason=reason))
+
+    def budget(self, *, reason: str = "", **limits: Any) -> None:
+        """Change the budget: `trials`, `cost`, `time` (seconds, or a text such as "2 h"); None is no limit."""
+        self._say(lambda spec: self._home.app.budgeted(spec, limits, reason))
+
+    def _say(self, word: Callable[[CampaignSpec], core.Fact]) -> None:
+        self._open()
+        state, _ = self._state()
+        if state.closed:
+            raise RuntimeError(f"campaign {self._spec.id} is closed ({state.closed}): nothing of it changes any more")
+        fact = word(state.spec)
+        try:
+            self._home.say(self._spec.id, fact, composition.person())
+        except core.InconsistentError as error:
+            raise RuntimeError(str(error)) from error
+
+    def _trial(self, trial: "Row | Asked | str | int") -> str:
+        name = trial.trial if isinstance(trial, Row | Asked) else str(trial)
+        return name if name.startswith(f"{self._spec.id}.") else f"{self._spec.id}.{name}"
+
     # ------------------------------------------------------------------ look
 
     @property
@@ -260,7 +314,7 @@ class Campaign:
 
     @property
     def results(self) -> ResultsTable:
-        """Every trial that has ended."""
+        """Every trial that has ended and counts."""
         return ResultsTable(self._spec, self._state()[1].view())
 
     @property
@@ -355,6 +409,10 @@ class _Home:
         if self._held is None:
             self._held = self.wait(self.app.session(id, composition.runner()))
         return self._held
+
+    def say(self, id: str, fact: core.Fact, by: str) -> None:
+        """Have a person's word recorded: here, or by whoever runs the campaign."""
+        self.wait(self._held.say(fact, by) if self._held is not None else self.app.request(id, fact, by))
 
     def leave_session(self) -> None:
         if self._held is not None:

@@ -151,6 +151,41 @@ class App:
         """Have a person's word recorded. Raises LookupError, InconsistentError or Unavailable."""
         await engine.request(id, fact, self.journal, time.time, by=by)
 
+    # ------------------------------------------------------------------ what people say
+
+    def requested(self, spec: CampaignSpec, point: Mapping[str, Any], note: str = "") -> core.PointRequested:
+        """A point to be tried, in words and units as people write them. Raises config.BadCampaign."""
+        return core.PointRequested(point=config.read_point(spec, point, self.units), note=note)
+
+    def forbidden(self, spec: CampaignSpec, region: Mapping[str, Any], reason: str = "") -> core.RegionForbidden:
+        """A region where nothing is to be tried. Raises config.BadCampaign, also where it would leave no point."""
+        read = config.read_region(spec, region, self.units)
+        left = replace(spec, constraints=(*spec.constraints, read))
+        problems = core.problems(left) or [
+            core.Problem("", why, "Forbid less, or allow another region first.") for why in [_infeasible(left)] if why
+        ]
+        if problems:
+            raise config.BadCampaign(problems)
+        return core.RegionForbidden(region=read, reason=reason)
+
+    def allowed(self, spec: CampaignSpec, region: Mapping[str, Any], reason: str = "") -> core.RegionAllowed:
+        """A forbidden region that is to be open again. Raises config.BadCampaign."""
+        return core.RegionAllowed(region=config.read_region(spec, region, self.units), reason=reason)
+
+    def corrected(
+        self, spec: CampaignSpec, trial: str, values: Mapping[str, Any], note: str = ""
+    ) -> core.TrialCorrected:
+        """Values of a trial put right: parameters as run, and observables. Raises config.BadCampaign."""
+        as_run, seen = config.read_correction(spec, values, self.units)
+        return core.TrialCorrected(trial=trial, as_run=as_run, observations=seen, note=note)
+
+    def budgeted(self, spec: CampaignSpec, limits: Mapping[str, Any], reason: str = "") -> core.BudgetChanged:
+        """Some limits of the budget changed: trials, cost, time; None is no limit. Raises config.BadCampaign."""
+        budget = config.read_budget(spec.goal.budget, limits, self.units)
+        return core.BudgetChanged(budget=budget, reason=reason)
+
+    # ------------------------------------------------------------------ what there is
+
     async def spec(self, id: str) -> CampaignSpec:
         """What a campaign was asked, from its first entry alone. Raises LookupError."""
         async for entry in self.journal.read(id):

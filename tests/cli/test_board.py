@@ -36,6 +36,27 @@ def test_a_board_agrees_with_both_folds(goal: core.Goal | None, perform: object)
     assert not board.sent
 
 
+@pytest.mark.parametrize(("goal", "perform"), [(None, peak), (TWO, two_peaks)], ids=["one objective", "two"])
+def test_a_board_follows_what_people_put_right(goal: core.Goal | None, perform: object) -> None:
+    spec = a_spec(seed=3, **({"goal": goal} if goal else {}))
+    entries = [e for e in told(spec, perform) if not isinstance(e.fact, core.CampaignClosed | core.RunEnded)]  # type: ignore[arg-type]
+    board, ledger = board_of(entries), core.Ledger(entries)
+    best = board.best[0]
+    words: list[core.Fact] = [
+        core.OutcomeRejected(trial=best.trial, reason="a bubble"),
+        core.TrialCorrected(trial=board.results.rows[0].trial, as_run={"x": 0.61}),
+        core.OutcomeRestored(trial=best.trial),
+    ]
+    for i, word in enumerate(words):
+        entry = core.Entry(seq=board.seq + 1, at=9e9 + i, by="grace", fact=ledger.completed(word))
+        ledger.add(entry)
+        assert board.add(entry) == []
+        assert {r.trial for r in board.best} == {r.trial for r in ledger.view().best(spec.goal)}
+        assert (best.trial in {r.trial for r in board.best}) == (i == 2)
+        assert board.ended == ledger.ended == len(board.dots)
+        assert not board.best_values or board.best_values[-1] == board.best[0].seen["y"].value
+
+
 def test_the_best_so_far_never_falls() -> None:
     board = board_of(told(a_spec(seed=3)))
     assert board.best_values == sorted(board.best_values)

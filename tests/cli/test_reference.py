@@ -69,6 +69,8 @@ def test_exit_codes_are_those_of_the_program() -> None:
         _documents.ReplayDocument,
         core.Decision,
         core.Asked,
+        _documents.RequestedPoint,
+        _documents.Rejected,
     ],
 )
 def test_every_field_is_on_the_page(kind: type[msgspec.Struct]) -> None:

@@ -48,6 +48,7 @@ def one_of_each() -> list[core.Fact]:
         "job": "7", "measured": seen, "failure": core.Failure(cause="crashed"), "digest": "sha256:0", "dataset": "d",
         "rows": 3, "model": "m", "trials": ("c1.1",), "seconds": 3.0,
         "campaigns": (core.EarlierCampaign(campaign="c0", entries=9),),
+        "region": core.Forbid(ranges={"x": (0.2, 0.4)}), "revision": 7, "budget": core.Budget(trials=9),
     }  # fmt: skip
     return [
         kind(**{f.name: given[f.name] for f in msgspec.structs.fields(kind) if f.required})

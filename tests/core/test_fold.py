@@ -8,46 +8,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from firstlight import core, engine
-from firstlight.testing.world import PaperJournal, Room, StepByStep, a_spec, a_world, peak
-
-
-class Story:
-    """A campaign told fact by fact, one second apart."""
-
-    def __init__(self, spec: core.CampaignSpec) -> None:
-        first = core.Entry(seq=1, at=1000.0, by="ada", fact=core.CampaignOpened(spec=spec))
-        self.campaign, self.ledger = core.open_campaign(first), core.Ledger([first])
-
-    def tell(self, *facts: core.Fact) -> core.Campaign:
-        for fact in facts:
-            seq = self.campaign.seq + 1
-            entry = core.Entry(seq=seq, at=1000.0 + seq, by="ada", fact=fact)
-            self.campaign = core.reduce(self.campaign, entry)
-            self.ledger.add(entry)
-        return self.campaign
-
-    def propose(self, x: float = 0.5, outlook: core.Outlook | None = None) -> str:
-        trial = core.next_trial(self.campaign)
-        point: core.Point = {"x": x}
-        actions = tuple(StepByStep().actions(self.campaign.spec, trial, point))
-        decision = core.Decision(criterion="a guess", outlook=outlook)
-        self.tell(core.TrialProposed(trial=trial, point=point, actions=actions, decision=decision))
-        return f"{trial}.{self.campaign.spec.procedure.steps[0].name}"
-
-    def begin(self, x: float = 0.5) -> str:
-        action = self.propose(x)
-        self.tell(
-            core.ActionPermitted(action=action, policies=("p",)),
-            core.ActionDispatched(action=action),
-            core.ActionAccepted(action=action, job="j"),
-        )
-        return action
-
-    def succeed(self, y: float, cost: float = 0.0) -> core.Campaign:
-        seen = core.Observation(observable="y", value=y)
-        return self.tell(
-            core.ActionSucceeded(action=self.begin(), measured=core.Measured(observations=(seen,), cost=cost))
-        )
+from firstlight.testing.world import PaperJournal, Room, StepByStep, Story, a_spec, a_world, peak
 
 
 def goal(**changes: object) -> core.CampaignSpec:

@@ -1,5 +1,7 @@
 """What the journal says of how a campaign was run."""
 
+from pathlib import Path
+
 import pytest
 
 from firstlight import core, reports
@@ -36,3 +38,30 @@ def test_trials_told_to_it_are_not_its_own_and_people_are_counted() -> None:
 def test_an_empty_history_is_refused() -> None:
     with pytest.raises(core.InconsistentError, match="empty history"):
         reports.gather([])
+
+
+def test_what_people_changed_is_told_and_a_bad_outcome_counts_as_a_trial_that_showed_nothing(
+    tmp_path: Path,
+) -> None:
+    entries = list(journal(spec(), [{"x": 0.5}, {"x": 0.6}], lambda point, i: measured(y=1.0 + i), close=""))
+    ledger = core.Ledger(entries)
+    words: list[core.Fact] = [
+        core.OutcomeRejected(trial="demo.2", reason="a bubble"),
+        core.PointRequested(point={"x": 0.25}, note="a hunch"),
+        core.RegionForbidden(region=core.Forbid(ranges={"x": (0.7, 1.0)}), reason="it foams"),
+        core.BudgetChanged(budget=core.Budget(trials=9, seconds=7200.0)),
+    ]
+    for fact in words:
+        last = entries[-1]
+        entries.append(core.Entry(seq=last.seq + 1, at=last.at + 1, by="ada", fact=ledger.completed(fact)))
+        ledger.add(entries[-1])
+    subject = reports.gather(entries)
+    assert (subject.people, [w.by for w in subject.words]) == (4, ["ada"] * 4)
+    found = reports.summary(subject, [])
+    assert (found["trials"]["ended"], found["trials"]["good"], found["trials"]["rejected"]) == (2, 1, 1)
+    assert found["best"][0]["trial"] == "demo.1"
+    assert "marked the outcome of 1 trial as bad" in found["summary"]
+    page = reports.write_report(subject, [], tmp_path).html.read_text()
+    for said in ("marked the outcome of trial demo.2 as bad (a bubble)", "asked for a trial at x 0.25 (a hunch)",
+                 "forbade x 0.7 to 1 (it foams)", "changed the budget to 9 trials, 2 h"):  # fmt: skip
+        assert said in page

@@ -112,3 +112,75 @@ def test_a_space_of_which_every_parameter_is_tied_is_listed_whole() -> None:
     assert rows is not None
     assert rows.shape == (35, 4)
     assert (rows.sum(1) == 4).all()
+
+
+def test_what_a_forbidden_box_leaves_is_filled_evenly() -> None:
+    """A frame of which each side has a known share of the area."""
+    region = core.Forbid(ranges={"a": (0.2, 0.9), "b": (0.1, 0.6)})
+    spec = replace(BY_NAME["simplex"], parameters=_square("a", "b"), constraints=(region,))
+    raw = Space(spec).sample(8_000, np.random.default_rng(0))
+    assert len(raw) == 8_000
+    left = 1.0 - 0.7 * 0.5
+    for part, share in (
+        (raw[:, 0] < 0.2, 0.2),
+        (raw[:, 0] > 0.9, 0.1),
+        ((raw[:, 0] >= 0.2) & (raw[:, 0] <= 0.9) & (raw[:, 1] < 0.1), 0.07),
+        ((raw[:, 0] >= 0.2) & (raw[:, 0] <= 0.9) & (raw[:, 1] > 0.6), 0.28),
+    ):
+        assert part.mean() == pytest.approx(share / left, abs=0.02)
+
+
+def test_a_log_scale_stays_one_beside_a_forbidden_range() -> None:
+    c = core.Continuous(name="c", low=1e-6, high=1.0, scale="log")
+    spec = replace(
+        BY_NAME["simplex"], parameters=(c,), constraints=(core.Forbid(ranges={"c": (1e-4, 1e-3)}),)
+    )  # fmt: skip
+    raw = Space(spec).sample(6_000, np.random.default_rng(0))[:, 0]
+    assert (raw < 1e-5).mean() == pytest.approx(1 / 5, abs=0.02)
+    assert (raw > 1e-2).mean() == pytest.approx(2 / 5, abs=0.02)
+
+
+def test_a_discrete_space_with_forbidden_regions_is_listed_whole_and_once() -> None:
+    parameters = (core.Integer(name="k", low=1, high=200), core.Categorical(name="base", values=("KOH", "none")))
+    constraints = (
+        core.Forbid(ranges={"k": (50.0, 199.0)}, values={"base": ("KOH",)}),
+        core.Forbid(ranges={"k": (0.0, 10.0)}),
+    )
+    spec = replace(BY_NAME["simplex"], parameters=parameters, constraints=constraints)
+    rows = Space(spec).rows
+    assert rows is not None
+    points = [(k, b) for k in range(1, 201) for b in ("KOH", "none")]
+    legal = [p for p in points if not core.violations(spec, {"k": p[0], "base": p[1]})]
+    assert sorted((int(k), ("KOH", "none")[int(b)]) for k, b in rows) == sorted(legal)
+
+
+def test_every_legal_point_has_a_skeleton_and_no_forbidden_one_has() -> None:
+    for name in ("forbidden box", "overlapping boxes", "forbidden names", "forbidden whole numbers"):
+        spec = BY_NAME[name]
+        space, bare = Space(spec), Space(replace(spec, constraints=()))
+        raw = bare.sample(400, np.random.default_rng(1))
+        legal = [not core.violations(spec, p) for p in bare.encoding.points(raw)]
+        assert 20 < sum(legal) < 380
+        allowed = [space.choices.allows(space.choices.of(row)) for row in raw]
+        assert allowed == legal, name
+
+
+def test_regions_that_leave_nothing_are_named() -> None:
+    regions = (
+        core.Forbid(ranges={"a": (0.0, 0.6)}),
+        core.Forbid(ranges={"a": (0.5, 1.0)}),
+    )
+    spec = replace(BY_NAME["simplex"], parameters=_square("a", "b"), constraints=regions)
+    assert infeasible(spec) == "constraint 2 (forbid a 0.5 to 1) leaves no point together with those before it"
+    whole = replace(spec, constraints=(core.Forbid(ranges={"a": (0.0, 1.0), "b": (-1.0, 2.0)}),))
+    assert "constraint 1 (forbid a 0 to 1, b -1 to 2) leaves no point within" in str(infeasible(whole))
+    mixed = replace(
+        BY_NAME["simplex"],
+        constraints=(core.Mixture(parameters=("u", "v", "w")), core.Forbid(ranges={"u": (0.1, 1.0)}),
+                     core.Forbid(ranges={"v": (0.2, 1.0)}), core.Forbid(ranges={"w": (0.6, 1.0)})),
+    )  # fmt: skip
+    assert "constraint 4 (forbid w 0.6 to 1) leaves no point together" in str(infeasible(mixed))
+
+
+def _square(*names: str) -> tuple[core.Continuous, ...]:
+    return tuple(core.Continuous(name=n, low=0.0, high=1.0) for n in names)

@@ -11,14 +11,15 @@ import msgspec
 
 from firstlight.core import Row, Value
 
+_row = msgspec.json.Decoder(Row)
 _encoder = msgspec.json.Encoder(order="deterministic")
 
 
 class Kept(Value, frozen=True):
-    """One line."""
+    """One line, its row as it was written: what a later version adds to rows does not change its digest."""
 
     digest: str
-    row: Row
+    row: msgspec.Raw
 
 
 _decoder = msgspec.json.Decoder(Kept)
@@ -30,17 +31,20 @@ class Line(NamedTuple):
     trial: str
     digest: str
     content: bytes
+    revision: int
 
 
 def line(row: Row) -> Line:
     """A row as one line, the same whatever the order of its keys. Raises TypeError, ValueError or OverflowError."""
-    found = digest(row)
-    return Line(row.trial, found, _encoder.encode(Kept(digest=found, row=row)) + b"\n")
+    content = _encoder.encode(row)
+    found = digest(content)
+    kept = _encoder.encode(Kept(digest=found, row=msgspec.Raw(content)))
+    return Line(row.trial, found, kept + b"\n", row.revision)
 
 
-def digest(row: Row) -> str:
-    """Of a row's content, whatever the order of its keys."""
-    return f"sha256:{hashlib.sha256(_encoder.encode(row)).hexdigest()}"
+def digest(content: bytes) -> str:
+    """Of a row's content."""
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
 class Shelf:
@@ -51,22 +55,23 @@ class Shelf:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._digests: dict[str, str] = {}
+        self._digests: dict[str, tuple[int, str]] = {}
+        """Revision and digest of every trial's row."""
         self._size = -1
 
     def keep(self, lines: Sequence[Line]) -> list[str | Exception]:
         """Make these lines durable with one sync: for each its digest, or why it cannot be kept. Raises OSError."""
         self._catch_up()
         said: list[str | Exception] = []
-        new: dict[str, str] = {}
+        new: dict[str, tuple[int, str]] = {}
         content = b""
-        for trial, found, text in lines:
+        for trial, found, text, revision in lines:
             known = new.get(trial) or self._digests.get(trial)
-            if known not in (None, found):
-                said.append(ValueError(f"trial {trial} is kept as {known}, and is not to be replaced by {found}"))
+            if known is not None and known[1] != found and known[0] >= revision:
+                said.append(ValueError(f"trial {trial} is kept as {known[1]}, and is not to be replaced by {found}"))
                 continue
-            if known is None:
-                new[trial] = found
+            if known is None or known[1] != found:
+                new[trial] = (revision, found)
                 content += text
             said.append(found)
         if content:
@@ -78,7 +83,7 @@ class Shelf:
         """All rows, in the order of their trials' numbers. Raises OSError, ValueError where the file is damaged."""
         self._catch_up()
         content = self._path.read_bytes() if self._path.exists() else b""
-        found = {kept.row.trial: kept.row for kept in self._parse(content)[0]}
+        found = {row.trial: row for _, row in self._parse(content)[0]}
         return sorted(found.values(), key=lambda r: (len(r.trial), r.trial))
 
     def _append(self, content: bytes) -> None:
@@ -112,19 +117,20 @@ class Shelf:
             if good < len(content):
                 file.truncate(good)
             os.fsync(file.fileno())
-        self._digests = {k.row.trial: k.digest for k in kept}
+        self._digests = {row.trial: (row.revision, found) for found, row in kept}
         self._size = good
 
-    def _parse(self, content: bytes) -> tuple[list[Kept], int]:
-        """The lines, and where they end; what follows the last good one is a torn tail."""
-        kept: list[Kept] = []
+    def _parse(self, content: bytes) -> tuple[list[tuple[str, Row]], int]:
+        """The rows with their digests, and where they end; what follows the last good one is a torn tail."""
+        kept: list[tuple[str, Row]] = []
         good = at = 0
         torn = ""
         for number, text in enumerate(content.splitlines(keepends=True), start=1):
             at += len(text)
             try:
                 read = _decoder.decode(text)
-                sound = text.endswith(b"\n") and digest(read.row) == read.digest
+                row = _row.decode(read.row)
+                sound = text.endswith(b"\n") and digest(bytes(read.row)) == read.digest
             except msgspec.MsgspecError:
                 sound = False
             if not sound:
@@ -132,7 +138,7 @@ class Shelf:
                 continue
             if torn:
                 raise ValueError(torn)
-            kept.append(read)
+            kept.append((read.digest, row))
             good = at
         return kept, good
 

@@ -81,6 +81,8 @@ def _of_trial(spec: CampaignSpec, rows: Sequence[Row]) -> Iterable[Column]:
     yield Column(name="failed", kind="bool", values=[f is not None for f in failures], role="failure")
     yield Column(name="cause", kind="string", values=[f.cause if f else None for f in failures], role="failure")
     yield Column(name="message", kind="string", values=[f.message if f else None for f in failures], role="failure")
+    if any(r.rejected for r in rows):
+        yield Column(name="rejected", kind="string", values=[r.rejected or None for r in rows], role="failure")
     if any(r.assets for r in rows):
         listed: list[object] = [
             json.dumps([{"uri": a.uri, "digest": a.digest, "media_type": a.media_type} for a in r.assets]) for r in rows

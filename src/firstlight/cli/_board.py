@@ -84,20 +84,31 @@ class Board:
                 self.sent[id] = entry.at
             case core.ActionSucceeded(action=id) | core.ActionFailed(action=id) | core.ActionRefused(action=id):
                 self.sent.pop(id, None)
+            case core.TrialCorrected() | core.OutcomeRejected() | core.OutcomeRestored():
+                self._again()
             case _:
                 pass
-        fresh = self.results.rows[self.ended :] if self._ledger.ended > self.ended else []
+        more = self._ledger.ended - self.ended
+        fresh = self.results.rows[-more:] if more else []
         for row in fresh:
             self._take(row)
         return list(fresh)
+
+    def _again(self) -> None:
+        """Look at every trial anew: one of them is another than it was."""
+        self.ended, self.first_good = 0, 0
+        self.dots, self.best_values, self.front = [], [], []
+        self.failures, self.last_failures = Counter(), deque(maxlen=LAST_FAILURES)
+        for row in self.results.ended:
+            self._take(row)
 
     def _take(self, row: core.Row) -> None:
         self.ended += 1
         goal = self.spec.goal
         seen = row.seen
-        complete = not row.failure and all(o.observable in seen for o in goal.objectives)
+        complete = not row.failure and not row.rejected and all(o.observable in seen for o in goal.objectives)
         values = tuple(seen[o.observable].value for o in goal.objectives) if complete else None
-        found = core.losses_of(self.spec, row)
+        found = core.losses_of(self.spec, row) if complete else None
         self.dots.append(Dot(values, found is not None, not core.counts(self.spec, row.ran)))
         if self.spec.fidelity is not None:
             self.by_source[row.ran[self.spec.fidelity.parameter]] += 1

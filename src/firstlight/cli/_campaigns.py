@@ -179,7 +179,7 @@ async def export(here: Here, id: Id, as_: As = Format.csv, output: Output = None
     async with open_app(here) as app:
         board = await find(app, id)
         path = output or Path(f"{id}.{as_.value}")
-        rows = board.results.rows
+        rows = board.results.ended
         parts.catalog.export(board.spec, rows, as_.value, path)
         here.tell({"campaign": id, "file": str(path), "rows": len(rows)}, f"{path}: {words.plural(len(rows), 'trial')}")
 

@@ -54,6 +54,21 @@ class Waiting(core.Value, frozen=True):
     point: core.Point
 
 
+class RequestedPoint(core.Value, frozen=True):
+    """A point that a person wants tried and that has no trial yet."""
+
+    point: core.Point
+    by: str
+    note: str
+
+
+class Rejected(core.Value, frozen=True):
+    """A trial whose outcome is marked as bad, and why."""
+
+    trial: str
+    reason: str
+
+
 class Spent(core.Value, frozen=True):
     """The budget and what of it is spent; a limit is null where there is none."""
 
@@ -101,6 +116,9 @@ class CampaignDocument(core.Value, frozen=True):
     waiting: tuple[Waiting, ...]
     dataset: str
     model: str
+    requested: tuple[RequestedPoint, ...] = ()
+    forbidden: tuple[core.Forbid, ...] = ()
+    rejected: tuple[Rejected, ...] = ()
 
 
 class ReplayDocument(core.Value, frozen=True):
@@ -154,6 +172,9 @@ def campaign_document(board: Board, holder: str, now: float) -> CampaignDocument
         best=tuple(trial_document(r) for r in board.best), outlook=_outlook(c),
         open=tuple(_open(board, t, now) for t in c.open.values()), waiting=waiting_documents(board),
         dataset=c.dataset, model=c.model,
+        requested=tuple(RequestedPoint(point=r.point, by=r.by, note=r.note) for r in c.requested),
+        forbidden=c.forbidden,
+        rejected=tuple(Rejected(trial=r.trial, reason=r.rejected) for r in board.results.rejected),
     )  # fmt: skip
 
 

@@ -71,8 +71,7 @@ class Lines:
         for row in ended:
             self._here.say(trial_line(board, row))
         id, fact = board.spec.id, entry.fact
-        people = (core.ActionEscalated, core.ActionApproved, core.ActionLost, core.CampaignPaused)
-        if isinstance(fact, (*people, core.CampaignResumed, core.CampaignStopped, core.TimeSpent)):
+        if isinstance(fact, (*core.BY_PERSON, core.ActionEscalated, core.ActionLost, core.TimeSpent)) and not ended:
             self._here.say(words.sentence(fact, id))
         if isinstance(fact, core.ActionEscalated | core.ActionLost):
             self._here.say(f"  firstlight approve {id} {words.short(id, fact.action)}")

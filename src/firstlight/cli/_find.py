@@ -46,6 +46,18 @@ def find_action(board: Board, typed: str) -> core.ActionState:
     raise Problem(Exit.BAD_INPUT, f"{typed!r} does not wait for a person; these do: {', '.join(by_name)}")
 
 
+def find_trial(board: Board, typed: str) -> str:
+    """The id of a trial that has ended. Raises Problem where it has not."""
+    id = f"{board.spec.id}.{words.short(board.spec.id, typed)}"
+    ended = {row.trial for row in board.results.ended}
+    if id in ended:
+        return id
+    if id in board.campaign.open:
+        raise Problem(Exit.REFUSED, f"trial {words.short(board.spec.id, id)} of {board.spec.id} has not ended yet")
+    known = f"1 to {board.campaign.numbered}" if board.campaign.numbered else "none yet"
+    raise Problem(Exit.BAD_INPUT, f"there is no trial {typed!r} that has ended; the trials are {known}")
+
+
 async def ask(app: "parts.app.App", id: str, fact: core.Fact) -> None:
     """Have a person's word recorded. Raises Problem where it cannot follow."""
     try:

@@ -21,6 +21,7 @@ COLOURS = {
 DIM, LABEL, BRIGHT = "grey58", "bold", "bold green"
 MOST_FLIGHTS = 6
 MOST_OBJECTIVES = 6
+MOST_WORDS = 3
 SCREEN_FOR_A_PICTURE, SCREEN_FOR_FAILURES = 38, 30
 AXIS = 10
 
@@ -41,6 +42,7 @@ def view(
     if height >= SCREEN_FOR_A_PICTURE and (picture := _picture(board, inner, braille)):
         parts += [Text(), picture]
     parts += [*_flights(board, now, inner, most=max(1, min(MOST_FLIGHTS, height - 18))), *_waiting(board)]
+    parts += _steered(board)
     parts += [*_failures(board, inner, few=height < SCREEN_FOR_FAILURES), _footer(board, now, holder)]
     return Panel(
         Group(*parts), title=title, title_align="left", box=ROUNDED, width=wide,
@@ -332,6 +334,23 @@ def _waiting(board: Board) -> list[RenderableType]:
         lines.append(Text(f"  {a.question}", overflow="ellipsis", no_wrap=True))
         lines.append(Text(f"  firstlight approve {id} {words.short(id, a.action.id)}", "bold"))
     return lines
+
+
+def _steered(board: Board) -> list[RenderableType]:
+    """What people want and forbid, and what they set aside."""
+    c, id = board.campaign, board.spec.id
+    lines: list[tuple[str, str]] = []
+    lines += [("wanted", f"{words.point(board.spec, r.point)}   by {r.by}") for r in c.requested[:MOST_WORDS]]
+    lines += [("forbid", core.region_words(region)) for region in c.forbidden[-MOST_WORDS:]]
+    lines += [("bad", f"trial {words.short(id, r.trial)}   {r.rejected}") for r in board.results.rejected[-MOST_WORDS:]]
+    if not lines:
+        return []
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(style=DIM, width=7)
+    grid.add_column(no_wrap=True, overflow="ellipsis")
+    for label, text in lines:
+        grid.add_row(label, text)
+    return [Text(), grid]
 
 
 def _failures(board: Board, width: int, few: bool) -> list[RenderableType]:

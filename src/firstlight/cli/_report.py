@@ -16,7 +16,7 @@ async def report(app: "parts.app.App", id: str) -> "parts.reports.Report":
     """Write the report of a campaign as its journal stands. Raises MissingExtra."""
     entries = [entry async for entry in app.journal.read(id)]
     subject = parts.reports.gather(entries)
-    random = await app.baselines(subject.spec)
+    random = await app.baselines(await app.spec(id))
     directory: Path = app.settings.data_dir / "reports" / id
     # Figures take a second or two of computing.
     return await asyncio.to_thread(parts.reports.write_report, subject, random, directory)

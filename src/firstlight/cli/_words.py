@@ -134,8 +134,43 @@ def sentence(fact: core.Fact, campaign: str) -> str:
             return f"stopped{' and cancelled' if cancel else ''}: {reason}".rstrip(": ")
         case core.CampaignPaused(reason=reason):
             return f"paused: {reason}".rstrip(": ")
+        case core.Event() if isinstance(fact, core.BY_PERSON):
+            return _said(fact, of)
         case _:
             return _other(fact, of)
+
+
+def _said(fact: core.Fact, of: Callable[[str], str]) -> str:
+    match fact:
+        case core.PointRequested(point=values, note=note):
+            return f"requested: {_plain(values)}" + _because(note)
+        case core.RegionForbidden(region=region, reason=reason):
+            return f"forbidden: {core.region_words(region)}" + _because(reason)
+        case core.RegionAllowed(region=region, reason=reason):
+            return f"allowed again: {core.region_words(region)}" + _because(reason)
+        case core.TrialCorrected(trial=id, as_run=as_run, observations=seen, note=note):
+            right = [f"{o.observable}={quantity(o)}" for o in seen]
+            return f"trial {of(id)} corrected: {', '.join([*_each(as_run), *right])}" + _because(note)
+        case core.OutcomeRejected(trial=id, reason=reason):
+            return f"trial {of(id)} marked as bad: {reason}".rstrip(": ")
+        case core.OutcomeRestored(trial=id, reason=reason):
+            return f"trial {of(id)} counts again" + _because(reason)
+        case core.BudgetChanged(budget=limits, reason=reason):
+            return f"budget changed: {budget(limits)}" + _because(reason)
+        case _:
+            return _other(fact, of)
+
+
+def budget(limits: core.Budget) -> str:
+    """What may be spent: "80 trials, cost 500 USD, 2 h 00 min"."""
+    said = [] if limits.trials is None else [plural(limits.trials, "trial")]
+    said += [] if limits.cost is None else [f"cost {number(limits.cost)} {limits.cost_unit}".rstrip()]
+    said += [] if limits.seconds is None else [duration(limits.seconds)]
+    return ", ".join(said) or "no limit"
+
+
+def _because(reason: str) -> str:
+    return f" ({reason})" if reason else ""
 
 
 def _other(fact: core.Fact, of: Callable[[str], str]) -> str:
@@ -151,6 +186,8 @@ def _other(fact: core.Fact, of: Callable[[str], str]) -> str:
             return f"learns from earlier campaigns: {names or 'there are none'}"
         case core.DesignExhausted(reason=reason):
             return f"no further point: {reason}"
+        case core.TrialRevised(trial=id):
+            return f"trial {of(id)} replaced in the dataset"
         case core.ModelUpdated(model=model, trials=trials):
             return f"model {model} learned from {plural(len(trials), 'trial')}"
         case core.CampaignResumed():
@@ -164,7 +201,11 @@ def _other(fact: core.Fact, of: Callable[[str], str]) -> str:
 
 
 def _plain(values: core.Point) -> str:
-    return ", ".join(f"{n}={_scalar(v)}" for n, v in values.items())
+    return ", ".join(_each(values))
+
+
+def _each(values: core.Point) -> list[str]:
+    return [f"{n}={_scalar(v)}" for n, v in values.items()]
 
 
 def _outcome(outcome: core.Outcome) -> str:

@@ -123,7 +123,7 @@ def _strict(document: Table, border: Border) -> Table:
         )
     if "constraints" in given:
         line = line_of(given, "constraints")
-        made.put("constraints", constraints(given["constraints"], line, border), line)
+        made.put("constraints", constraints(given["constraints"], line, made.get("parameters", Items()), border), line)
     if "pool" in given:
         line = line_of(given, "pool")
         made.put("pool", pool(given["pool"], line, made.get("parameters", Items()), border), line)

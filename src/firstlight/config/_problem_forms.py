@@ -2,15 +2,19 @@
 
 from typing import Any
 
-from firstlight.core import Categorical, Continuous, Exclude, Integer, Linear, Mixture, Ordered
+import msgspec
+
+from firstlight.core import Categorical, Continuous, Exclude, Forbid, Integer, Linear, Mixture, Ordered, Parameter
 
 from ._border import Border
 from ._document import Items, Table, line_of, marked
+from ._people import region_of
 from ._problems import meant, shown
 from ._sums import parse_constraint
+from ._typed import plain
 
 PARAMETERS = {"continuous": Continuous, "integer": Integer, "ordered": Ordered, "categorical": Categorical}
-CONSTRAINTS = {"linear": Linear, "mixture": Mixture, "exclude": Exclude}
+CONSTRAINTS = {"linear": Linear, "mixture": Mixture, "exclude": Exclude, "forbid": Forbid}
 EXAMPLE = "temperature: {low: 20, high: 80, unit: degC}"
 
 
@@ -83,31 +87,50 @@ def _inferred(table: Table) -> str:
     return "categorical" if "descriptors" in table else "ordered" if "values" in table else "continuous"
 
 
-def constraints(value: Any, line: int, border: Border) -> Items:
+def constraints(value: Any, line: int, parameters: Items, border: Border) -> Items:
     """A list of strict constraints. A chain ("0 <= a + b <= 1") becomes two of them."""
-    made = Items(line)
+    made, known = Items(line), _readable(parameters)
     if isinstance(value, str):
         value = marked([value])
     for i, body in enumerate(border.items(value, "constraints", line, 'a list, as in ["a + b <= 1"]')):
         at = line_of(value, i) or line
-        for one in _constraint(f"constraints[{len(made)}]", body, at, border):
+        for one in _constraint(f"constraints[{len(made)}]", body, at, known, border):
             made.put(one, at)
     return made
 
 
-def _constraint(field: str, body: Any, line: int, border: Border) -> list[Table | None]:
+def _readable(parameters: Items) -> list[Parameter]:
+    """The parameters that are right so far, for their kinds and units; what is wrong with others is told elsewhere."""
+    found: list[Parameter] = []
+    for table in parameters:
+        try:
+            found.append(msgspec.convert(plain(table), Parameter))
+        except msgspec.ValidationError:
+            continue
+    return found
+
+
+def _constraint(field: str, body: Any, line: int, parameters: list[Parameter], border: Border) -> list[Table | None]:
     if isinstance(body, str):
         return _sum(field, body, line, border)
-    table = border.table(body, field, line, '"a + 2*b <= 10", {mixture: [a, b]} or {exclude: {a: 1, b: 2}}')
+    table = border.table(
+        body, field, line, '"a + 2*b <= 10", {mixture: [a, b]}, {exclude: {a: 1, b: 2}} or {forbid: {a: 1..2}}'
+    )
     if table is None:
         return [None]
-    named = {"linear": "terms", "mixture": "mixture", "exclude": "exclude"}
+    named = {"linear": "terms", "mixture": "mixture", "exclude": "exclude", "forbid": "forbid"}
     kind = table.get("type") or next((kind for kind, key in named.items() if key in table), None)
     if not isinstance(kind, str) or kind not in CONSTRAINTS:
         message = "its kind cannot be told" if kind is None else f"{shown(kind)} is not a type of constraint"
-        remedy = "Write a sum as text, {mixture: [a, b]}, or {exclude: {a: 1, b: 2}}." if kind is None else ""
+        remedy = (
+            "Write a sum as text, {mixture: [a, b]}, {exclude: {a: 1, b: 2}} or {forbid: {a: 1..2}}."
+            if kind is None
+            else ""
+        )
         border.note(f"{field}.type", message, remedy or meant(kind, CONSTRAINTS), line)
         return [None]
+    if kind == "forbid" and "forbid" in table:
+        return [_region(field, border.only(table, ("type", "forbid"), field), line, parameters, border)]
     made = Table(line)
     made.put("type", kind, line)
     short = {"mixture": "parameters", "exclude": "combination"}
@@ -120,6 +143,24 @@ def _constraint(field: str, body: Any, line: int, border: Border) -> list[Table 
         for name, values in combination.items():
             combination[name] = values if isinstance(values, Items) else marked([values])
     return [made]
+
+
+def _region(field: str, table: Table, line: int, parameters: list[Parameter], border: Border) -> Table | None:
+    """The strict form of {forbid: {temperature: 80..100, solvent: [DMF]}}."""
+    at = line_of(table, "forbid")
+    given = border.table(table["forbid"], f"{field}.forbid", at, "{temperature: 80..100, solvent: DMF}")
+    if given is None:
+        return None
+    region, wrong = region_of(parameters, {str(name): plain(v) for name, v in given.items()}, border.units)
+    for problem in wrong:
+        place = f"{field}.forbid.{problem.field}"
+        border.note(place, problem.message, problem.remedy, line_of(given, problem.field) or at)
+    made: Table = marked(
+        {"type": "forbid", "ranges": {n: list(r) for n, r in region.ranges.items()},
+         "values": {n: list(v) for n, v in region.values.items()}}
+    )  # fmt: skip
+    made.line = line
+    return made
 
 
 def _sum(field: str, text: str, line: int, border: Border) -> list[Table | None]:

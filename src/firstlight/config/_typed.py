@@ -28,7 +28,7 @@ ELEMENTS: dict[str, Any] = {
 PARTS: dict[str, Any] = {"goal": Goal, "procedure": ProcedureSpec}
 CHOICES = {
     "direction": ("maximize", "minimize", "match"), "relation": ("<=", ">=", "=="), "scale": ("linear", "log"),
-    "type": ("continuous", "integer", "ordered", "categorical", "linear", "mixture", "exclude"),
+    "type": ("continuous", "integer", "ordered", "categorical", "linear", "mixture", "exclude", "forbid"),
 }  # fmt: skip
 WORDS = {
     "float": "a number", "int": "a whole number", "str": "text", "array": "a list", "object": "a table",

@@ -1,6 +1,6 @@
 """The language of closed-loop experimentation, and the rules that move a campaign."""
 
-from ._campaign import UNDERWAY, WAITING, ActionState, ActionStatus, Campaign, Trial
+from ._campaign import UNDERWAY, WAITING, ActionState, ActionStatus, Campaign, InconsistentError, Requested, Trial
 from ._codec import UPCASTS, UnreadableEntry, Upcast, decode, encode
 from ._facts import (
     BY_PERSON,
@@ -14,6 +14,8 @@ from ._facts import (
     ActionPermitted,
     ActionRefused,
     ActionSucceeded,
+    Amendment,
+    BudgetChanged,
     CampaignClosed,
     CampaignOpened,
     CampaignPaused,
@@ -27,15 +29,22 @@ from ._facts import (
     Event,
     Fact,
     ModelUpdated,
+    OutcomeRejected,
+    OutcomeRestored,
+    PointRequested,
+    RegionAllowed,
+    RegionForbidden,
     RunEnded,
     RunStarted,
     TimeSpent,
     TrialAdded,
+    TrialCorrected,
     TrialIngested,
     TrialProposed,
+    TrialRevised,
     TrialWithdrawn,
 )
-from ._goal import Seen, advance, dominates, feasible, latest, loss, losses, met, pooled
+from ._goal import Seen, Standing, advance, dominates, feasible, latest, loss, losses, met, pooled
 from ._next import (
     Abandon,
     Cancel,
@@ -43,6 +52,7 @@ from ._next import (
     Close,
     Design,
     Execute,
+    Grant,
     Ingest,
     Learn,
     Measure,
@@ -76,7 +86,7 @@ from ._nouns import (
     Refused,
     Verdict,
 )
-from ._points import violations
+from ._points import inside, region_words, violations
 from ._ports import (
     Archive,
     Catalog,
@@ -104,6 +114,7 @@ from ._problem import (
     Continuous,
     Exclude,
     Fidelity,
+    Forbid,
     Goal,
     Integer,
     Limits,
@@ -125,7 +136,7 @@ from ._problem import (
     StrategySpec,
     Value,
 )
-from ._reduce import InconsistentError, next_trial, open_campaign, reduce, replay
+from ._reduce import next_trial, open_campaign, reduce, replay
 from ._results import Earlier, Ledger, Prefix, Results, Row, Span, losses_of
 from ._sources import counts, priced
 from ._validate import problems
@@ -152,10 +163,12 @@ __all__ = [
     "ActionSucceeded",
     "Allowed",
     "Alternative",
+    "Amendment",
     "Archive",
     "Asked",
     "Asset",
     "Budget",
+    "BudgetChanged",
     "Campaign",
     "CampaignClosed",
     "CampaignOpened",
@@ -190,7 +203,9 @@ __all__ = [
     "Failed",
     "Failure",
     "Fidelity",
+    "Forbid",
     "Goal",
+    "Grant",
     "Held",
     "InconsistentError",
     "Influence",
@@ -216,10 +231,13 @@ __all__ = [
     "Ordered",
     "Outcome",
     "OutcomeConstraint",
+    "OutcomeRejected",
+    "OutcomeRestored",
     "Outlook",
     "Parameter",
     "Permit",
     "Point",
+    "PointRequested",
     "Policy",
     "Pool",
     "Ports",
@@ -231,7 +249,10 @@ __all__ = [
     "Publish",
     "Reattach",
     "Refused",
+    "RegionAllowed",
+    "RegionForbidden",
     "Regret",
+    "Requested",
     "Results",
     "Row",
     "RunEnded",
@@ -240,6 +261,7 @@ __all__ = [
     "Seen",
     "Source",
     "Span",
+    "Standing",
     "Step",
     "StepSpec",
     "Strategy",
@@ -247,8 +269,10 @@ __all__ = [
     "TimeSpent",
     "Trial",
     "TrialAdded",
+    "TrialCorrected",
     "TrialIngested",
     "TrialProposed",
+    "TrialRevised",
     "TrialWithdrawn",
     "Unavailable",
     "Units",
@@ -265,6 +289,7 @@ __all__ = [
     "dominates",
     "encode",
     "feasible",
+    "inside",
     "latest",
     "loss",
     "losses",
@@ -277,6 +302,7 @@ __all__ = [
     "priced",
     "problems",
     "reduce",
+    "region_words",
     "replay",
     "still_due",
     "violations",

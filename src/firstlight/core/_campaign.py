@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 from ._nouns import Action, Asset, EarlierCampaign, Failure, Observation, Outlook, Permit
-from ._problem import CampaignSpec, Point, Value
+from ._problem import CampaignSpec, Forbid, Point, Value
 from ._sources import target_cost
 
 ActionStatus = Literal[
@@ -17,6 +17,10 @@ WAITING = ("proposed", "permitted", "escalated")
 """Nothing has been done yet."""
 UNDERWAY = ("dispatched", "lost", "accepted")
 """The world may be being touched."""
+
+
+class InconsistentError(Exception):
+    """A fact that cannot follow this history."""
 
 
 class ActionState(Value, frozen=True):
@@ -68,8 +72,21 @@ class Trial(Value, frozen=True):
         return self.failure is not None
 
 
+class Requested(Value, frozen=True):
+    """A point that a person wants tried, until its trial is proposed; `seq` is the number of the request."""
+
+    seq: int
+    point: Point
+    by: str
+    note: str = ""
+
+
 class Campaign(Value, frozen=True):
-    """What decides the next step, and no more: its size does not grow with the trials behind it."""
+    """What decides the next step, and no more: its size does not grow with the trials behind it.
+
+    `spec` is what holds now: the specification as asked, with the budget as changed since and the regions forbidden
+    since (`forbidden`) as its last constraints. It is another object only once it has changed.
+    """
 
     spec: CampaignSpec
     seq: int = 1
@@ -107,6 +124,10 @@ class Campaign(Value, frozen=True):
     unpublished: int = 0
     dataset: str = ""
     closed: str = ""
+    requested: tuple[Requested, ...] = ()
+    forbidden: tuple[Forbid, ...] = ()
+    amended: dict[str, int] = {}
+    """Trials changed after they had ended, whose rows are to be replaced, by the number of the last such fact."""
 
     @property
     def elapsed(self) -> float:
@@ -198,15 +219,34 @@ class Campaign(Value, frozen=True):
         return rule is not None and seen is not None and seen.gain == rule.gain and seen.chance <= rule.chance
 
     @property
-    def designable(self) -> int:
-        """How many points to design now: whole batches for the free places, within the budget."""
-        spec = self.spec
-        ahead = spec.ahead
+    def _free(self) -> int:
+        """Places for trials, those designed ahead of need included, that no trial holds."""
+        ahead = self.spec.ahead
         if ahead is None:
-            ahead = -(-self.parallel // 4) if self.parallel > 1 and spec.batch == 1 else 0
-        free = self.parallel + ahead - self.unsettled
-        whole = max(0, free) // spec.batch * spec.batch
-        return min(n for n in (whole, self.trials_left, self.affordable) if n is not None)
+            ahead = -(-self.parallel // 4) if self.parallel > 1 and self.spec.batch == 1 else 0
+        return max(0, self.parallel + ahead - self.unsettled)
+
+    @property
+    def _left(self) -> int | None:
+        """How many more trials the budget allows; None where nothing bounds them."""
+        bounds = [n for n in (self.trials_left, self.affordable) if n is not None]
+        return min(bounds) if bounds else None
+
+    @property
+    def designable(self) -> int:
+        """How many points to design now: whole batches for the free places, within the budget.
+
+        Points that people requested come first.
+        """
+        batch, asked, left = self.spec.batch, len(self.requested), self._left
+        whole = max(0, self._free - asked) // batch * batch
+        return whole if left is None else min(whole, max(0, left - asked))
+
+    @property
+    def due(self) -> tuple[Requested, ...]:
+        """The points requested by people for which there is a place now."""
+        left = self._left
+        return self.requested[: self._free if left is None else min(self._free, left)]
 
     def actions(self, *status: ActionStatus) -> Iterator[ActionState]:
         """All actions of open trials with one of these statuses."""

@@ -4,8 +4,9 @@ The journal keeps these words for ever: a field may be added with a default, non
 that old records cannot follow raises `SCHEMA` and adds an upcast in `_codec`.
 """
 
+from ._goal import Standing
 from ._nouns import Action, Asked, Decision, EarlierCampaign, Failure, Measured, Observation
-from ._problem import CampaignSpec, Point, Value
+from ._problem import Budget, CampaignSpec, Forbid, Point, Value
 
 SCHEMA = 1
 """The schema of the entries this version writes."""
@@ -178,6 +179,75 @@ class CampaignClosed(Event, frozen=True):
     reason: str
 
 
+class PointRequested(Event, frozen=True):
+    """A person wants this point tried. The campaign owes it a trial, which counts against the budget like any other."""
+
+    point: Point
+    note: str = ""
+
+
+class RegionForbidden(Event, frozen=True):
+    """From now on no point is tried in this region; what is requested or queued there is not tried either."""
+
+    region: Forbid
+    reason: str = ""
+
+
+class RegionAllowed(Event, frozen=True):
+    """A region that a person had forbidden is open again."""
+
+    region: Forbid
+    reason: str = ""
+
+
+class TrialCorrected(Event, frozen=True):
+    """Values of a trial that has ended are put right: those as run that are given, and the observables that are.
+
+    `standing`, here and below, is where all trials stand after it; whoever records the fact works it out.
+    """
+
+    trial: str
+    as_run: Point = {}
+    observations: tuple[Observation, ...] = ()
+    note: str = ""
+    standing: Standing | None = None
+
+
+class OutcomeRejected(Event, frozen=True):
+    """The outcome of a trial is bad: it no longer counts, and nothing is learned from it. Its row keeps the mark."""
+
+    trial: str
+    reason: str
+    standing: Standing | None = None
+
+
+class OutcomeRestored(Event, frozen=True):
+    """A rejected outcome counts again."""
+
+    trial: str
+    reason: str = ""
+    standing: Standing | None = None
+
+
+class TrialRevised(Event, frozen=True):
+    """A trial's row in the dataset was replaced, after a correction or a mark; `revision` is that fact's number."""
+
+    trial: str
+    digest: str
+    revision: int
+
+
+class BudgetChanged(Event, frozen=True):
+    """What the campaign may spend from now on, in all; it replaces the budget of the specification."""
+
+    budget: Budget
+    reason: str = ""
+
+
+Amendment = TrialCorrected | OutcomeRejected | OutcomeRestored
+"""What changes a trial that has ended."""
+
+
 Fact = (
     CampaignOpened
     | RunStarted
@@ -205,6 +275,14 @@ Fact = (
     | CampaignStopped
     | TimeSpent
     | CampaignClosed
+    | PointRequested
+    | RegionForbidden
+    | RegionAllowed
+    | TrialCorrected
+    | OutcomeRejected
+    | OutcomeRestored
+    | TrialRevised
+    | BudgetChanged
 )
 
 
@@ -215,6 +293,13 @@ BY_PERSON = (
     CampaignPaused,
     CampaignResumed,
     CampaignStopped,
+    PointRequested,
+    RegionForbidden,
+    RegionAllowed,
+    TrialCorrected,
+    OutcomeRejected,
+    OutcomeRestored,
+    BudgetChanged,
 )
 """What a person may have recorded in a campaign that somebody else runs."""
 

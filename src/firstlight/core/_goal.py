@@ -4,7 +4,15 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from ._nouns import Observation
-from ._problem import Goal, Objective
+from ._problem import Goal, Objective, Value
+
+
+class Standing(Value, frozen=True):
+    """Where all trials together stand: the losses of the best ones, and the first that met the goal ("": none)."""
+
+    front: tuple[tuple[float, ...], ...] = ()
+    met_by: str = ""
+
 
 Seen = Mapping[str, Observation]
 """One observation of every observable of one trial: the mean where there were several readings."""

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator
 
-from ._campaign import Campaign
+from ._campaign import Campaign, Requested
 from ._nouns import Action, Permit
 from ._problem import Value
+from ._steering import forbidden
 
 
 class Due(Value, frozen=True):
@@ -15,6 +16,12 @@ class Due(Value, frozen=True):
 
 class Design(Due, frozen=True):
     count: int
+
+
+class Grant(Due, frozen=True):
+    """A person's point gets its trial."""
+
+    request: Requested
 
 
 class Check(Due, frozen=True):
@@ -74,7 +81,7 @@ class Close(Due, frozen=True):
 
 
 Step = (
-    Design | Check | Execute | Reattach | Measure | Cancel | Abandon | Withdraw
+    Design | Grant | Check | Execute | Reattach | Measure | Cancel | Abandon | Withdraw
     | Ingest | Learn | Publish | WatchClock | Close
 )  # fmt: skip
 
@@ -85,6 +92,8 @@ def next_steps(campaign: Campaign) -> Iterator[Step]:
         return
     ending = campaign.ending
     if not ending and not campaign.paused:
+        for request in campaign.due:
+            yield Grant(subject=f"request {request.seq}", request=request)
         if campaign.designable > 0 and not campaign.exhausted:
             yield Design(subject="design", count=campaign.designable)
         for _, a in campaign.ready("proposed"):
@@ -92,6 +101,8 @@ def next_steps(campaign: Campaign) -> Iterator[Step]:
         yield from _executions(campaign)
     if ending:
         yield from _endings(campaign, ending)
+    elif campaign.forbidden:
+        yield from _barred(campaign)
     for a in campaign.actions("dispatched"):
         yield Reattach(subject=a.action.id, permit=a.permit)
     for a in campaign.actions("accepted"):
@@ -101,11 +112,15 @@ def next_steps(campaign: Campaign) -> Iterator[Step]:
     for trial in campaign.open.values():
         if trial.settled:
             yield Ingest(subject=trial.id, trial=trial.id)
+    for id in campaign.amended:
+        if id not in campaign.open:
+            yield Ingest(subject=id, trial=id)
     if campaign.fresh:
         yield Learn(subject="learn", trials=campaign.fresh)
     yield from _time(campaign)
-    done = ending or campaign.exhausted or ("trials spent" if campaign.trials_left == 0 else "")
-    if done and not campaign.open and not campaign.fresh:
+    exhausted = "" if campaign.requested else campaign.exhausted
+    done = ending or exhausted or ("trials spent" if campaign.trials_left == 0 else "")
+    if done and not campaign.open and not campaign.fresh and not campaign.amended:
         if campaign.unpublished:
             yield Publish(subject="publish")
         else:
@@ -123,6 +138,8 @@ def _executions(campaign: Campaign) -> Iterator[Step]:
             return
         if not trial.started and trial.failure is None:
             first = [a for a in trial.actions.values() if a.status == "permitted" and not a.action.after]
+            if first and forbidden(campaign, trial.point):
+                continue
             for a in first:
                 yield Execute(subject=a.action.id, permit=a.permit)
             slots -= bool(first)
@@ -144,20 +161,36 @@ def _endings(campaign: Campaign, reason: str) -> Iterator[Step]:
             yield Execute(subject=a.action.id, permit=a.permit)
 
 
+def _barred(campaign: Campaign) -> Iterator[Step]:
+    """Trials queued in a region that people have forbidden since."""
+    for trial in campaign.open.values():
+        if not trial.started and not trial.settled and (why := forbidden(campaign, trial.point)):
+            yield Withdraw(subject=f"withdraw {trial.id}", trial=trial.id, reason=why)
+
+
 def _time(campaign: Campaign) -> Iterator[Step]:
     limit = campaign.spec.goal.budget.seconds
     if limit is not None and campaign.runner and not campaign.time_spent:
-        yield WatchClock(subject="clock", until=campaign.run_started + limit - campaign.ran)
+        # Another budget is another clock: the one that runs finds, when it rings, that it is not due any more.
+        until = campaign.run_started + limit - campaign.ran
+        yield WatchClock(subject=f"clock {until}", until=until)
 
 
 def still_due(campaign: Campaign, step: Step) -> bool:
     """Whether the world has not overtaken a step between its being scheduled and its being taken."""
     match step:
+        case Grant(request=request):
+            wanted = request in campaign.requested and campaign.trials_left != 0
+            return wanted and not campaign.ending and not campaign.paused
+        case WatchClock():
+            return not campaign.closed and step in _time(campaign)
         case Check(action=action):
             return _status(campaign, action.id) == "proposed"
         case Execute(permit=permit):
             trial = campaign.open.get(permit.action.trial)
             if trial is None or campaign.paused or _status(campaign, permit.action.id) != "permitted":
+                return False
+            if not trial.started and forbidden(campaign, trial.point):
                 return False
             return not campaign.ending or (trial.started and not campaign.cancel)
         case Cancel(action=action):

@@ -8,6 +8,7 @@ from ._problem import (
     Constraint,
     Continuous,
     Exclude,
+    Forbid,
     Integer,
     Linear,
     Mixture,
@@ -71,6 +72,22 @@ def _broken(constraint: Constraint, point: Point) -> str:
         case Exclude(combination=combination):
             together = all(point[n] in values for n, values in combination.items())
             return f"{', '.join(f'{n}={point[n]}' for n in combination)} are excluded together" if together else ""
+        case Forbid():
+            there = inside(constraint, point)
+            return f"the point is in a forbidden region ({region_words(constraint)})" if there else ""
+
+
+def inside(region: Forbid, point: Point) -> bool:
+    """Whether a point lies in a region: its ends belong to it."""
+    return all(low <= _number(point[n]) <= high for n, (low, high) in region.ranges.items()) and all(
+        point[n] in values for n, values in region.values.items()
+    )
+
+
+def region_words(region: Forbid) -> str:
+    """A region as a person reads it: "temperature 80 to 100, solvent DMF or THF"."""
+    ranges = [f"{n} {low:g} to {high:g}" for n, (low, high) in region.ranges.items()]
+    return ", ".join([*ranges, *(f"{n} {' or '.join(map(str, v))}" for n, v in region.values.items())])
 
 
 def _number(value: Scalar) -> float:

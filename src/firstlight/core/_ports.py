@@ -107,7 +107,10 @@ class Catalog(Protocol):
     """Ingest: make finished trials into a dataset that can be found and traced."""
 
     async def ingest(self, campaign: Campaign, row: Row) -> str:
-        """Keep one finished trial for good and return its digest. Doing it again changes nothing."""
+        """Keep one finished trial for good and return its digest. Doing it again changes nothing.
+
+        Only a row of the same trial with a higher `revision` takes its place.
+        """
         ...
 
     async def publish(self, campaign: Campaign) -> tuple[str, str, int]:

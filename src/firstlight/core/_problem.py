@@ -100,7 +100,17 @@ class Exclude(Value, frozen=True, tag="exclude"):
     combination: dict[str, tuple[Scalar, ...]]
 
 
-Constraint = Linear | Mixture | Exclude
+class Forbid(Value, frozen=True, tag="forbid"):
+    """A region where no point may lie: inside all ranges (both ends included, in the parameters' own units) and values.
+
+    `ranges` are of parameters that are numbers, `values` of ordered and categorical ones.
+    """
+
+    ranges: dict[str, tuple[float, float]] = {}
+    values: dict[str, tuple[Scalar, ...]] = {}
+
+
+Constraint = Linear | Mixture | Exclude | Forbid
 
 
 # ------------------------------------------------------------------ what is wanted

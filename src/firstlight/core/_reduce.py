@@ -6,17 +6,14 @@ from typing import Any, NoReturn, assert_never
 import msgspec
 
 from . import _facts as f
-from ._campaign import WAITING, ActionState, Campaign, Trial
+from . import _steering as steering
+from ._campaign import WAITING, ActionState, Campaign, InconsistentError, Trial
 from ._facts import Entry
 from ._goal import advance, losses, met, pooled
 from ._nouns import Cause, Failure, Measured
 from ._sources import counts
 
 replace = msgspec.structs.replace
-
-
-class InconsistentError(Exception):
-    """A fact that cannot follow this history."""
 
 
 def open_campaign(entry: Entry) -> Campaign:
@@ -132,6 +129,18 @@ def _apply(campaign: Campaign, entry: Entry) -> Campaign:
             if campaign.open:
                 _refuse(f"campaign {campaign.spec.id} has {len(campaign.open)} open trials and cannot close")
             return replace(campaign, closed=reason)
+        case f.PointRequested():
+            return steering.request(campaign, fact, entry.seq, entry.by)
+        case f.RegionForbidden(region=region):
+            return steering.forbid(campaign, region)
+        case f.RegionAllowed(region=region):
+            return steering.allow(campaign, region)
+        case f.BudgetChanged(budget=budget):
+            return steering.spend(campaign, budget)
+        case f.TrialCorrected() | f.OutcomeRejected() | f.OutcomeRestored():
+            return steering.amend(campaign, fact, entry.seq)
+        case f.TrialRevised(trial=id, revision=revision):
+            return steering.revised(campaign, id, revision)
         case _:
             assert_never(fact)
 
@@ -147,11 +156,14 @@ def _propose(campaign: Campaign, fact: f.TrialProposed) -> Campaign:
         if action.id.rpartition(".")[0] != fact.trial or not set(action.after) <= set(ids):
             _refuse(f"action {action.id} does not belong to trial {fact.trial}")
     states = {a.id: ActionState(action=a) for a in fact.actions}
+    if why := steering.forbidden(campaign, fact.point):
+        _refuse(f"trial {fact.trial} cannot follow: {why}")
     trial = Trial(id=fact.trial, point=fact.point, actions=states, source=fact.source)
     outlook = fact.decision.outlook if fact.decision else None
     return replace(
         campaign,
         outlook=outlook or campaign.outlook,
+        requested=steering.without(campaign.requested, fact.point),
         open={**campaign.open, trial.id: trial},
         numbered=campaign.numbered + 1,
         counted=campaign.counted + 1,

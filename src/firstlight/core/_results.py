@@ -7,9 +7,11 @@ from typing import overload
 from msgspec.structs import replace
 
 from . import _facts as f
-from ._facts import Entry
-from ._goal import Seen, dominates, latest, losses, pooled
+from ._campaign import InconsistentError
+from ._facts import Amendment, Entry, Fact
+from ._goal import Seen, Standing, advance, dominates, latest, losses, met, pooled
 from ._nouns import Action, Asset, Cause, Decision, Failure, Measured, Observation
+from ._points import inside
 from ._problem import CampaignSpec, Point, Value
 from ._sources import counts
 
@@ -25,7 +27,11 @@ class Span(Value, frozen=True):
 
 
 class Row(Value, frozen=True):
-    """One trial that has ended (or, in `Results.pending`, that has not)."""
+    """One trial that has ended (or, in `Results.pending`, that has not).
+
+    `rejected` is why a person marked its outcome as bad, "" where nobody did. `revision` is the number of the last
+    fact that corrected or marked it, 0 where none did.
+    """
 
     trial: str
     point: Point
@@ -41,6 +47,8 @@ class Row(Value, frozen=True):
     proposed: float = 0.0
     ended: float = 0.0
     spans: tuple[Span, ...] = ()
+    rejected: str = ""
+    revision: int = 0
 
     @property
     def ran(self) -> Point:
@@ -80,6 +88,10 @@ class Prefix(Sequence[Row]):
     def __init__(self, rows: list[Row], length: int) -> None:
         self._rows, self._length = rows, length
 
+    def follows(self, earlier: "Prefix") -> bool:
+        """Whether it begins with all rows of an earlier view, unchanged: no correction or mark came between."""
+        return self._rows is earlier._rows and len(self) >= len(earlier)
+
     def __len__(self) -> int:
         return self._length
 
@@ -113,12 +125,20 @@ class Earlier(Value, frozen=True):
 class Results(Value, frozen=True):
     """A frozen view for strategies and reports: `rows` in the order they ended, `pending` in that proposed.
 
-    `earlier` are the campaigns that a strategy may learn from besides.
+    Rows have the corrections made since; those whose outcome a person marked as bad are in `rejected` instead. The
+    points that people requested and that have no trial yet are pending too, as "request <number>". `earlier` are the
+    campaigns that a strategy may learn from besides.
     """
 
     rows: Sequence[Row] = ()
     pending: Mapping[str, Row] = {}
     earlier: tuple[Earlier, ...] = ()
+    rejected: tuple[Row, ...] = ()
+
+    @property
+    def ended(self) -> Sequence[Row]:
+        """Every trial that has ended, those marked as bad included, in the order of their ends."""
+        return sorted((*self.rows, *self.rejected), key=lambda r: r.ended) if self.rejected else self.rows
 
     def best(self, spec: CampaignSpec) -> list[Row]:
         """The Pareto front among the good trials: one row where there is one objective, none where none is good."""
@@ -131,6 +151,18 @@ class Results(Value, frozen=True):
         return [row for _, row in front]
 
 
+def standing(spec: CampaignSpec, rows: Iterable[Row]) -> Standing:
+    """Where these trials stand together, taken in this order."""
+    front: tuple[tuple[float, ...], ...] = ()
+    met_by = ""
+    for row in rows:
+        found = None if row.rejected else losses_of(spec, row)
+        if found is not None:
+            front = advance(front, found)
+            met_by = met_by or (row.trial if met(spec.goal, row.seen) else "")
+    return Standing(front=front, met_by=met_by)
+
+
 class Ledger:
     """The fold itself: it grows by one row a trial, and gives out views that cost nothing."""
 
@@ -139,39 +171,69 @@ class Ledger:
         self._pending: dict[str, Row] = {}
         self._actions: dict[str, dict[str, Action]] = {}
         self._sent: dict[str, float] = {}
-        self._fresh: dict[str, Row] = {}
         self.earlier: tuple[Earlier, ...] = ()
         """What earlier campaigns bring to every view: not in this campaign's entries, which only name them."""
+        self._ended: dict[str, Row] = {}
+        self._rejected: tuple[Row, ...] = ()
+        self._requested: dict[str, Row] = {}
+        self._spec: CampaignSpec | None = None
+        self.words = 0
+        """How often a person changed what may be known of the trials, or which points may be tried."""
         for entry in entries:
             self.add(entry)
 
     def view(self) -> Results:
         """The results as they stand. Later facts do not change it."""
-        return Results(rows=Prefix(self._rows, len(self._rows)), pending=dict(self._pending), earlier=self.earlier)
+        pending = {**self._pending, **self._requested}
+        rows = Prefix(self._rows, len(self._rows))
+        return Results(rows=rows, pending=pending, earlier=self.earlier, rejected=self._rejected)
 
     @property
     def ended(self) -> int:
         """How many trials have ended."""
-        return len(self._rows)
+        return len(self._ended)
 
     def row(self, trial: str) -> Row:
-        """A trial that has ended and is not ingested yet."""
-        return self._fresh[trial]
+        """A trial that has ended, as it stands now."""
+        return self._ended[trial]
+
+    def completed(self, fact: Fact) -> Fact:
+        """A person's fact with what only the rows can tell: after an amendment, where all trials stand.
+
+        Raises InconsistentError where the rows do not allow it.
+        """
+        if not isinstance(fact, Amendment):
+            return fact
+        return replace(fact, standing=self._standing_with(_amended(self._ended, fact)))
 
     def add(self, entry: Entry) -> None:
-        """Take in one entry, in order."""
+        """Take in one entry, in order. Raises InconsistentError, and takes in nothing, where it denies the rows."""
         match entry.fact:
+            case f.CampaignOpened(spec=spec):
+                self._spec = spec
+            case f.TrialCorrected() | f.OutcomeRejected() | f.OutcomeRestored():
+                self._amend(entry.fact, entry.seq)
+            case f.PointRequested(point=point, note=note):
+                id = f"request {entry.seq}"
+                self._requested[id] = Row(trial=id, point=point, source=entry.by, reason=note, proposed=entry.at)
+                self.words += 1
+            case f.RegionForbidden(region=region):
+                self._requested = {id: r for id, r in self._requested.items() if not inside(region, r.point)}
+                self.words += 1
+            case f.RegionAllowed():
+                self.words += 1
             case f.TrialProposed(trial=id, point=point, actions=actions, source=source, predicted=expected, reason=why):
                 self._pending[id] = Row(
                     trial=id, point=point, source=source, predicted=expected, reason=why,
                     decision=entry.fact.decision, proposed=entry.at,
                 )  # fmt: skip
                 self._actions[id] = {a.id: a for a in actions}
+                asked = next((key for key, r in self._requested.items() if r.point == point), None)
+                if asked is not None:
+                    del self._requested[asked]
             case f.TrialAdded(trial=id, point=point, outcome=outcome, source=source):
                 row = Row(trial=id, point=point, source=source, proposed=entry.at, ended=entry.at)
                 self._end(_with_outcome(row, outcome, outcome.cost))
-            case f.TrialIngested(trial=id):
-                self._fresh.pop(id, None)
             case f.TrialWithdrawn(trial=id):
                 del self._pending[id], self._actions[id]
             case f.ActionDispatched(action=id):
@@ -207,7 +269,44 @@ class Ledger:
 
     def _end(self, row: Row) -> None:
         self._rows.append(row)
-        self._fresh[row.trial] = row
+        self._ended[row.trial] = row
+
+    def _amend(self, fact: Amendment, seq: int) -> None:
+        row = replace(_amended(self._ended, fact), revision=seq)
+        if fact.standing != (found := self._standing_with(row)):
+            raise InconsistentError(f"{type(fact).__name__} of {row.trial} says {fact.standing}, and its rows {found}")
+        self._ended[row.trial] = row
+        # Views given out before keep the list they were given.
+        self._rows = [r for r in self._ended.values() if not r.rejected]
+        self._rejected = tuple(r for r in self._ended.values() if r.rejected)
+        self.words += 1
+
+    def _standing_with(self, row: Row) -> Standing:
+        if self._spec is None:
+            raise InconsistentError(f"a history begins with CampaignOpened, not with a change of {row.trial}")
+        return standing(self._spec, (self._ended | {row.trial: row}).values())
+
+
+def _amended(ended: Mapping[str, Row], fact: Amendment) -> Row:
+    """The row after the fact. Raises InconsistentError where it cannot be."""
+    row = ended.get(fact.trial)
+    if row is None:
+        raise InconsistentError(f"there is no trial {fact.trial} that has ended")
+    match fact:
+        case f.OutcomeRejected(reason=reason):
+            if row.rejected:
+                raise InconsistentError(f"the outcome of {row.trial} is marked as bad already ({row.rejected})")
+            return replace(row, rejected=reason or "marked as bad")
+        case f.OutcomeRestored():
+            if not row.rejected:
+                raise InconsistentError(f"the outcome of {row.trial} is not marked as bad")
+            return replace(row, rejected="")
+        case f.TrialCorrected(as_run=as_run, observations=corrected):
+            if corrected and row.failure:
+                raise InconsistentError(f"trial {row.trial} failed ({row.failure.cause}): nothing was observed")
+            names = {o.observable for o in corrected}
+            kept = tuple(o for o in row.observations if o.observable not in names)
+            return replace(row, as_run={**row.as_run, **as_run}, observations=kept + corrected)
 
 
 def _with_outcome(row: Row, outcome: Measured | Failure, cost: float) -> Row:

@@ -131,6 +131,11 @@ def _budget(budget: Budget) -> Problems:
             yield Problem(f"goal.budget.{side}", f"{value:g} is no budget", "Give a finite number above 0.")
 
 
+def budget(spec: CampaignSpec) -> tuple[Problem, ...]:
+    """What is wrong with the budget: its numbers, and that a campaign without an end has to have one."""
+    return (*_budget(spec.goal.budget), *_stops(spec))
+
+
 def _stops(spec: CampaignSpec) -> Problems:
     goal = spec.goal
     if goal.regret is not None:

@@ -12,6 +12,7 @@ from ._problem import (
     Continuous,
     Exclude,
     Fidelity,
+    Forbid,
     Integer,
     Linear,
     Mixture,
@@ -137,6 +138,8 @@ def constraint(at: str, wanted: Constraint, known: Mapping[str, Parameter]) -> P
             yield from clean or _mixture(at, wanted, [_range(known[n]) for n in names])
         case Exclude(combination=combination):
             yield from _exclude(f"{at}.combination", combination, known)
+        case Forbid():
+            yield from _forbid(at, wanted, known)
 
 
 def _numeric(at: str, names: Iterable[str], known: Mapping[str, Parameter]) -> Problems:
@@ -216,6 +219,37 @@ def _exclude(at: str, combination: Mapping[str, Sequence[Scalar]], known: Mappin
                 yield Problem(f"{at}.{name}", why, "Exclude only values that the parameter can have.")
 
 
+def _forbid(at: str, region: Forbid, known: Mapping[str, Parameter]) -> Problems:
+    if not region.ranges and not region.values:
+        yield Problem(at, "it is empty", "Name at least one parameter, with a range or with values.")
+    for name, (low, high) in region.ranges.items():
+        here = f"{at}.ranges.{name}"
+        if name not in known:
+            yield _unknown(here, name, known)
+        elif _range(known[name]) == WORDS:
+            yield Problem(here, f"{name!r} has words for values", "List the forbidden ones among the values.")
+        elif not (usable(low) and usable(high)) or low > high:
+            yield Problem(here, f"{low:g} to {high:g} is no range", "Give two finite numbers, the smaller first.")
+        elif low > _range(known[name])[1] or high < _range(known[name])[0]:
+            least, most = _range(known[name])
+            message = f"{low:g} to {high:g} lies outside {least:g} to {most:g}, where {name} is"
+            yield Problem(here, message, "Give a range that points can lie in.")
+    for name, values in region.values.items():
+        here = f"{at}.values.{name}"
+        if name in region.ranges:
+            yield Problem(here, f"{name!r} has a range besides", "Give a range, or values.")
+        elif name not in known:
+            yield _unknown(here, name, known)
+        elif isinstance(known[name], Continuous | Integer):
+            yield Problem(here, f"{name!r} is a number between bounds", "Give a range, as in 80 to 100.")
+        elif not values:
+            yield Problem(here, "there are no values", "Give at least one value.")
+        else:
+            for value in values:
+                if why := _outside(known[name], value):
+                    yield Problem(here, why, "Forbid only values that the parameter can have.")
+
+
 def _unknown(at: str, name: str, known: Iterable[str]) -> Problem:
     return Problem(at, f"{name!r} is not a parameter", f"The parameters are {listed(known)}.")
 
@@ -281,7 +315,7 @@ def _summed(constraint: Constraint) -> Iterable[str]:
             return terms
         case Mixture(parameters=names):
             return names
-        case Exclude():
+        case Exclude() | Forbid():
             return ()
 
 

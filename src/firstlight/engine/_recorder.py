@@ -35,10 +35,12 @@ class Recorder:
         campaign = self.campaign
         if isinstance(fact, core.TrialAdded) and not fact.trial:
             fact = replace(fact, trial=core.next_trial(campaign))
+        fact = self.ledger.completed(fact)
         # A clock set back must not make a journal whose times run backwards.
         entry = Entry(seq=campaign.seq + 1, at=max(self.clock(), campaign.last), by=by or self.by, fact=fact)
-        self.campaign = after = core.reduce(campaign, entry)
+        after = core.reduce(campaign, entry)
         self.ledger.add(entry)
+        self.campaign = after
         self.wake()
         await self.journal.append(self.lease, entry, mail)
         self._on_disk = max(self._on_disk, entry.seq)
@@ -48,6 +50,20 @@ class Recorder:
                 waiting[1].set_result(None)
         for listen in self.listeners:
             listen(entry, after)
+
+    async def answer_mail(self) -> None:
+        """Record what people have asked for, or refuse it with the reason."""
+        for mail in await self.journal.mail(self.campaign.spec.id):
+            refusal = ""
+            if isinstance(mail.fact, core.BY_PERSON):
+                try:
+                    await self.record(mail.fact, by=mail.by, mail=mail.id)
+                except core.InconsistentError as error:
+                    refusal = str(error)
+            else:
+                refusal = f"{type(mail.fact).__name__} is not for a person to record"
+            if refusal:
+                await self.journal.answer(self.lease, mail.id, refusal)
 
     async def on_disk(self) -> None:
         """Wait until every fact folded so far is durable: what is done on their strength must not outlive them."""

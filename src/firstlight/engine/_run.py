@@ -102,22 +102,8 @@ async def _loop(recorder: Recorder, stages: Stages) -> None:
 async def _read_mail(recorder: Recorder) -> None:
     """Record what people ask for, as soon as they ask."""
     while True:
-        await _answer_mail(recorder)
+        await recorder.answer_mail()
         await recorder.journal.changed(recorder.campaign.spec.id, NEVER, 60.0)
-
-
-async def _answer_mail(recorder: Recorder) -> None:
-    for mail in await recorder.journal.mail(recorder.campaign.spec.id):
-        refusal = ""
-        if isinstance(mail.fact, core.BY_PERSON):
-            try:
-                await recorder.record(mail.fact, by=mail.by, mail=mail.id)
-            except core.InconsistentError as error:
-                refusal = str(error)
-        else:
-            refusal = f"{type(mail.fact).__name__} is not for a person to record"
-        if refusal:
-            await recorder.journal.answer(recorder.lease, mail.id, refusal)
 
 
 async def request(
@@ -141,7 +127,7 @@ async def request(
             await asyncio.sleep(0.02)
             continue
         try:
-            await _answer_mail(recorder)
+            await recorder.answer_mail()
         finally:
             await recorder.lease.release()
     if refusal:

@@ -61,9 +61,13 @@ class Session:
     async def ask(self, count: int) -> list[Trial]:
         """At most `count` new trials to perform; fewer where the budget, the strategy or policy has no more."""
         async with self._one_at_a_time:
+            await self.recorder.answer_mail()
             before = set(self.campaign.open)
-            if not self.campaign.closed and not self.campaign.ending:
-                async for fact in self._stages.design(count):
+            requests = [core.Grant(subject=f"request {r.seq}", request=r) for r in self.campaign.due[:count]]
+            for step in requests:
+                await self._take(step)
+            if count > len(requests) and not self.campaign.closed and not self.campaign.ending:
+                async for fact in self._stages.design(count - len(requests)):
                     await self.recorder.record(fact)
             await self._settle()
             return [t for id, t in self.campaign.open.items() if id not in before and not t.settled]
@@ -72,6 +76,7 @@ class Session:
         """What came of a trial that was asked for. Raises LookupError where it is not being waited for."""
         async with self._one_at_a_time:
             open_trial = self.campaign.open.get(trial)
+            await self.recorder.answer_mail()
             waiting = [a for a in open_trial.actions.values() if a.status == "accepted"] if open_trial else []
             if not waiting:
                 raise LookupError(f"trial {trial} is not waiting to be told: ask first, or add a point of your own")
@@ -85,6 +90,12 @@ class Session:
         outcome = standardise(outcome, self.campaign.spec, self._stages.ports.units)
         async with self._one_at_a_time:
             await self.recorder.record(core.TrialAdded(trial="", point=point, outcome=outcome, source=source))
+            await self._settle()
+
+    async def say(self, fact: core.Fact, by: str) -> None:
+        """Have a person's word recorded. Raises InconsistentError where it cannot follow."""
+        async with self._one_at_a_time:
+            await self.recorder.record(fact, by=by)
             await self._settle()
 
     async def close(self, reason: str = "laid down") -> None:
@@ -106,8 +117,8 @@ class Session:
             await self._settle()
 
     async def _settle(self) -> None:
-        """Whatever is owed besides design, which waits to be asked for, and measurement, which waits to be told."""
-        waits = core.Design | core.Measure | core.WatchClock
+        """Whatever is owed besides new trials, which wait to be asked for, and measurement, which waits to be told."""
+        waits = core.Design | core.Grant | core.Measure | core.WatchClock
         while steps := [s for s in next_steps(self.campaign) if not isinstance(s, waits)]:
             for step in steps:
                 await self._take(step)

@@ -36,17 +36,23 @@ class Stages:
             return
         match step:
             case core.Design(count=count):
-                ended = self.recorder.ledger.ended
-                offered = False
-                async for fact in self.design(count):
-                    offered = offered or isinstance(fact, core.TrialProposed)
+                async for fact in self._earlier():
                     yield fact
-                # It may know more once another trial has ended; if none is pending, it never will.
-                while not offered and self.campaign.unsettled and self.recorder.ledger.ended == ended:
+                known = self._known
+                proposals, asked = await self._ask(count)
+                if self._known[1] != known[1]:
+                    return  # A person has said something meanwhile: the points are chosen anew.
+                async for fact in self._proposed(proposals, asked):
+                    yield fact
+                # It may know more once another trial has ended or a person has said something; if no trial is
+                # pending, it never will.
+                while not proposals and self.campaign.unsettled and self._known == known:
                     await self.recorder.next_change()
-                if not offered and self.recorder.ledger.ended == ended and not self.campaign.ending:
+                if not proposals and self._known == known and not self.campaign.ending:
                     name = self.campaign.spec.strategy.name
                     yield core.DesignExhausted(reason=f"strategy {name} has no further point")
+            case core.Grant(request=request):
+                yield self._granted(request)
             case core.Check(action=action):
                 verdict = await self.ports.policy.judge(action, self.campaign)
                 if core.still_due(self.campaign, step):
@@ -78,8 +84,12 @@ class Stages:
                 yield core.TrialWithdrawn(trial=trial, reason=reason)
             case core.Ingest(trial=trial):
                 await self.recorder.on_disk()
-                digest = await self.ports.catalog.ingest(self.campaign, self.recorder.ledger.row(trial))
-                yield core.TrialIngested(trial=trial, digest=digest)
+                row = self.recorder.ledger.row(trial)
+                digest = await self.ports.catalog.ingest(self.campaign, row)
+                if trial in self.campaign.open:
+                    yield core.TrialIngested(trial=trial, digest=digest)
+                else:
+                    yield core.TrialRevised(trial=trial, digest=digest, revision=row.revision)
             case core.Learn(trials=trials):
                 if self.ports.learner is None:
                     raise LookupError(f"campaign {self.campaign.spec.id} names a model, and there is no learner")
@@ -89,21 +99,30 @@ class Stages:
                 yield core.ModelUpdated(model=model, trials=trials)
             case core.Publish():
                 await self.recorder.on_disk()
+                fresh = self.campaign.unpublished
                 dataset, digest, rows = await self.ports.catalog.publish(self.campaign)
-                yield core.DatasetPublished(dataset=dataset, digest=digest, rows=rows)
+                # What a person put right meanwhile is not in it: it is published again.
+                if self.campaign.unpublished == fresh and not self.campaign.amended:
+                    yield core.DatasetPublished(dataset=dataset, digest=digest, rows=rows)
             case core.WatchClock(until=until):
                 await asyncio.sleep(max(0.0, until - self.ports.clock()))
-                yield core.TimeSpent(seconds=self.campaign.elapsed)
+                if core.still_due(self.campaign, step):
+                    yield core.TimeSpent(seconds=self.campaign.elapsed)
             case core.Close(reason=reason):
                 yield core.CampaignClosed(reason=reason)
             case _:
                 assert_never(step)
 
     async def design(self, count: int) -> AsyncIterator[Fact]:
-        """Trials for at most `count` points; none where the strategy has none to offer for now.
+        """Trials for at most `count` points; none where the strategy has none to offer for now."""
+        async for fact in self._earlier():
+            yield fact
+        proposals, asked = await self._ask(count)
+        async for fact in self._proposed(proposals, asked):
+            yield fact
 
-        Before the first of them, if the strategy wants to learn from earlier campaigns, which those are.
-        """
+    async def _earlier(self) -> AsyncIterator[Fact]:
+        """Before the first design, if the strategy wants to learn from earlier campaigns, which those are."""
         if self.campaign.earlier is None and (wish := wanted(self.ports.strategy)) is not None:
             archive, spec = self.ports.archive, self.campaign.spec
             if archive is None:
@@ -112,17 +131,33 @@ class Stages:
                 )
             yield core.EarlierChosen(campaigns=tuple(await archive.find(spec, wish)))
             self.recorder.ledger.earlier = await read_earlier(self.campaign, archive)
+
+    @property
+    def _known(self) -> tuple[int, int]:
+        """How much there is to know: it differs once a trial has ended or a person has said something."""
+        return self.recorder.ledger.ended, self.recorder.ledger.words
+
+    async def _ask(self, count: int) -> tuple[Sequence[core.Proposal], core.Asked]:
+        """What the strategy offers now, and what it was asked."""
         campaign, results = self.campaign, self.recorder.ledger.view()
         spec = campaign.spec
         # Every design has a seed of its own that a replay finds again.
         seed = spec.seed * 1_000_003 + campaign.numbered
         loop = asyncio.get_running_loop()
         proposals = await loop.run_in_executor(self.thinking, self.ports.strategy.propose, spec, results, count, seed)
-        for place, proposal in enumerate(proposals[: max(0, self.campaign.designable)]):
-            if self.campaign.ending:
-                return
+        for proposal in proposals:
             if wrong := core.violations(spec, proposal.point):
                 raise ValueError(f"strategy {spec.strategy.name} proposed an impossible point: {'; '.join(wrong)}")
+        return proposals, core.Asked(known=campaign.seq, count=count, seed=seed, place=0)
+
+    async def _proposed(self, proposals: Sequence[core.Proposal], asked: core.Asked) -> AsyncIterator[Fact]:
+        """Trials for these points, as far as there is room and people still allow them."""
+        for place, proposal in enumerate(proposals[: self.campaign.designable]):
+            spec = self.campaign.spec
+            if self.campaign.ending or self.campaign.trials_left == 0:
+                return
+            if core.violations(spec, proposal.point):
+                continue
             trial = core.next_trial(self.campaign)
             yield core.TrialProposed(
                 trial=trial,
@@ -132,8 +167,19 @@ class Stages:
                 predicted=proposal.predicted,
                 reason=proposal.reason,
                 decision=proposal.decision,
-                asked=core.Asked(known=campaign.seq, count=count, seed=seed, place=place),
+                asked=replace(asked, place=place),
             )
+
+    def _granted(self, request: core.Requested) -> Fact:
+        """The trial of a point that a person requested."""
+        trial, spec = core.next_trial(self.campaign), self.campaign.spec
+        return core.TrialProposed(
+            trial=trial,
+            point=request.point,
+            actions=core.priced(spec, request.point, self.ports.procedure.actions(spec, trial, request.point)),
+            source=request.by,
+            reason=request.note or f"requested by {request.by}",
+        )
 
     async def _reattach(self, permit: core.Permit) -> Fact:
         action = permit.action

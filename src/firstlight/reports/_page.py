@@ -16,7 +16,7 @@ from ._schedule import schedule
 from ._subject import Subject
 from ._surrogate import POOR, Influence
 from ._why import Why
-from ._words import causes, count, duration, effort, number, paragraph, quantity, state, verdict
+from ._words import causes, count, duration, effort, number, paragraph, quantity, state, steered, verdict
 
 LOGS = 100
 LOG_TAIL = 4000
@@ -55,6 +55,7 @@ def page(subject: Subject, analysis: Analysis, why: Why, plotly: str) -> str:
         _failures(analysis, figures),
         _course(subject, analysis, figures),
         _trials(subject),
+        _words(subject),
         _asked(subject),
         _provenance(subject),
     ]
@@ -142,7 +143,7 @@ def _tiles(subject: Subject, analysis: Analysis, best: Sequence[core.Row]) -> li
         tiles.append(("Running time", duration(seconds), f"{number(3600 * ended / seconds)} trials per hour"))
     if campaign.cost:
         tiles.append(("Cost", quantity(campaign.cost, spec.goal.budget.cost_unit), ""))
-    tiles.append(("Decisions by people", f"{subject.people:,}", "approvals, refusals, pauses, stops"))
+    tiles.append(("Decisions by people", f"{subject.people:,}", "approvals, refusals, pauses, stops, words that steer"))
     return tiles
 
 
@@ -351,7 +352,7 @@ def _course(subject: Subject, analysis: Analysis, figures: _Figures) -> str:
 
 
 def _trials(subject: Subject) -> str:
-    if not subject.results.rows:
+    if not subject.results.ended:
         return ""
     head = "".join(
         f'<th scope="col" class="{_esc(kind)}" aria-sort="none"><button type="button">{_esc(name)}</button></th>'
@@ -364,6 +365,14 @@ def _trials(subject: Subject) -> str:
         f'<div class="scroll"><table><thead><tr id="head">{head}</tr></thead><tbody id="rows"></tbody></table></div>',
         '<div class="tools"><button type="button" id="more" hidden>Show more</button></div>',
     )
+
+
+def _words(subject: Subject) -> str:
+    """What people changed while it ran."""
+    if not subject.words:
+        return ""
+    rows = [(when(w.at), w.by, steered(subject.spec, w.fact)) for w in subject.words]
+    return _section("What people changed", table(("", "by", ""), rows))
 
 
 def _asked(subject: Subject) -> str:

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from msgspec.structs import replace
+
 from firstlight import core
 
 UNLEARNED = ("random", "sobol", "space-filling")
@@ -17,12 +19,28 @@ class Run(core.Value, frozen=True):
     reason: str = ""
 
 
+class Word(core.Value, frozen=True):
+    """What a person changed in the campaign under way."""
+
+    at: float
+    by: str
+    fact: core.Fact
+
+
+STEERED = (
+    core.PointRequested, core.RegionForbidden, core.RegionAllowed, core.TrialCorrected, core.OutcomeRejected,
+    core.OutcomeRestored, core.BudgetChanged,
+)  # fmt: skip
+"""The facts by which people steer."""
+
+
 class Subject(core.Value, frozen=True):
     """Everything a report is made from.
 
     `told` are the trials performed elsewhere: they are shown, and never counted as the campaign's own.
-    `people` counts what people had to do: approve, refuse, pause, resume, stop. `outlooks` are what the strategy said
-    was still to be gained, with the number of the trial it said it of, performed or not. `pool_values` may give
+    `people` counts what people had to do: approve, refuse, pause, resume, stop, steer; `words` are those by which they
+    steered. `outlooks` are what the strategy said was still to be gained, with the number of the trial it said it of,
+    performed or not. `pool_values` may give
     the objective's value at every row of the specification's pool (nan where a trial of it fails), from
     which random search is known exactly.
     """
@@ -37,6 +55,7 @@ class Subject(core.Value, frozen=True):
     told: frozenset[str] = frozenset()
     people: int = 0
     outlooks: Sequence[tuple[int, core.Outlook]] = ()
+    words: Sequence[Word] = ()
     pool_values: Sequence[float] = ()
 
     @property
@@ -45,8 +64,12 @@ class Subject(core.Value, frozen=True):
 
     @property
     def own(self) -> list[core.Row]:
-        """The trials the campaign performed itself, in the order they ended."""
-        return [row for row in self.results.rows if row.trial not in self.told]
+        """The trials the campaign performed itself, in the order they ended.
+
+        One whose outcome is marked as bad was performed all the same: it is there as one that showed nothing.
+        """
+        own = [row for row in self.results.ended if row.trial not in self.told]
+        return [replace(row, observations=()) if row.rejected else row for row in own]
 
     @property
     def unlearned(self) -> list[core.Row]:
@@ -65,6 +88,7 @@ def gather(entries: Iterable[core.Entry]) -> Subject:
     runs: list[Run] = []
     told: set[str] = set()
     outlooks: list[tuple[int, core.Outlook]] = []
+    words: list[Word] = []
     people = 0
     for entry in rest:
         people += _by_a_person(campaign, entry.fact)
@@ -80,12 +104,14 @@ def gather(entries: Iterable[core.Entry]) -> Subject:
                 outlooks.append((campaign.numbered, outlook))
             case core.TrialAdded(trial=trial):
                 told.add(trial)
+            case core.Event() if isinstance(entry.fact, STEERED):
+                words.append(Word(at=entry.at, by=entry.by, fact=entry.fact))
             case _:
                 pass
     return Subject(
         campaign=campaign, results=ledger.view(), versions=versions, opened=first.at, entries=campaign.seq,
         strategy=campaign.spec.strategy.name, runs=tuple(runs), told=frozenset(told), people=people,
-        outlooks=tuple(outlooks),
+        outlooks=tuple(outlooks), words=tuple(words),
     )  # fmt: skip
 
 
@@ -97,7 +123,7 @@ def _by_a_person(campaign: core.Campaign, fact: core.Fact) -> bool:
             state = campaign.action(action)
             return state is not None and state.status in ("escalated", "lost")
         case _:
-            return False
+            return isinstance(fact, STEERED)
 
 
 def _unlearned(row: core.Row) -> bool:

@@ -48,6 +48,7 @@ def summarise(subject: Subject, analysis: Analysis) -> dict[str, Any]:
             "good": sum(loss is not None for loss in analysis.losses),
             "pending": len(subject.results.pending),
             "told": len(subject.told),
+            "rejected": len(subject.results.rejected),
         },
         "failures": dict(causes(analysis.rows)),
         "cost": campaign.cost,

@@ -34,7 +34,7 @@ def observables(subject: Subject) -> dict[str, str]:
     units = {o.observable: o.unit for o in spec.goal.objectives}
     asked = [(o.name, o.unit) for o in spec.observables]
     bounds = [(o.observable, o.unit) for o in spec.goal.outcome_constraints]
-    seen = ((o.observable, o.unit) for row in subject.results.rows for o in row.observations)
+    seen = ((o.observable, o.unit) for row in subject.results.ended for o in row.observations)
     for name, unit in (*asked, *bounds, *seen):
         units[name] = units.get(name) or unit
     return units
@@ -125,11 +125,12 @@ def trials(subject: Subject) -> dict[str, Any]:
     """Every trial that has ended, as rows of JSON values for the page's own table."""
     names = list(observables(subject))
     rows, failed = [], []
-    for i, row in enumerate(subject.results.rows):
+    for i, row in enumerate(subject.results.ended):
         seen = row.seen
-        if row.failure:
+        if row.failure or row.rejected:
             failed.append(i)
         why = f"{row.failure.message[:200]} {row.reason[:200]}".strip() if row.failure else row.reason[:200]
+        why = f"marked as bad: {row.rejected}; {why}" if row.rejected else why
         told = " (told)" if row.trial in subject.told else ""
         rows.append([
             row.trial, _outcome(subject.spec, row), *(round_to(seen[n].value) if n in seen else None for n in names),
@@ -141,6 +142,8 @@ def trials(subject: Subject) -> dict[str, Any]:
 
 def _outcome(spec: core.CampaignSpec, row: core.Row) -> str:
     goal = spec.goal
+    if row.rejected:
+        return "marked as bad"
     if row.failure:
         return row.failure.cause
     if any(o.observable not in row.seen for o in goal.objectives):
@@ -217,6 +220,8 @@ def _constraint(constraint: core.Constraint) -> str:
             return f"{' + '.join(names)} = {number(total)}"
         case core.Exclude(combination=combination):
             return "never " + " with ".join(f"{n} {'/'.join(map(scalar, v))}" for n, v in combination.items())
+        case core.Forbid():
+            return f"never {core.region_words(constraint)}"
 
 
 def json_of(spec: core.CampaignSpec) -> str:

@@ -130,11 +130,14 @@ def paragraph(subject: Subject, analysis: Analysis, best: Sequence[core.Row]) ->
         )
     if spec.fidelity is not None and ended:
         by_others = [r for r in analysis.rows if not core.counts(spec, r.ran)]
-        failed += sum(not r.failure for r in by_others)
+        failed += sum(not r.failure and not r.rejected for r in by_others)
         text.append(
             f"{count(len(by_others), 'trial')} came from other sources than {scalar(spec.fidelity.target)}, and inform."
         )
-    broke = ended - failed - good
+    bad = sum(bool(r.rejected) for r in analysis.rows)
+    if bad:
+        text.append(f"People marked the outcome of {count(bad, 'trial')} as bad: it does not count.")
+    broke = ended - failed - good - sum(bool(r.rejected) and r.failure is None for r in analysis.rows)
     if broke:
         text.append(f"{count(broke, 'trial')} succeeded without meeting the constraints on outcomes.")
     if len(spec.goal.objectives) == 1 and best:
@@ -157,6 +160,41 @@ def paragraph(subject: Subject, analysis: Analysis, best: Sequence[core.Row]) ->
     if subject.told:
         text.append(f"{count(len(subject.told), 'earlier trial')} were told to it and are not counted as its own.")
     return " ".join(text)
+
+
+def steered(spec: core.CampaignSpec, fact: core.Fact) -> str:
+    """What a person changed, in a sentence."""
+    units = {p.name: unit_of(p) for p in spec.parameters}
+
+    def values(point: core.Point) -> list[str]:
+        return [f"{n} {scalar(v)} {units.get(n, '')}".rstrip() for n, v in point.items()]
+
+    match fact:
+        case core.PointRequested(point=point, note=why):
+            said = f"asked for a trial at {', '.join(values(point))}"
+        case core.RegionForbidden(region=region, reason=why):
+            said = f"forbade {core.region_words(region)}"
+        case core.RegionAllowed(region=region, reason=why):
+            said = f"allowed {core.region_words(region)} again"
+        case core.TrialCorrected(trial=trial, as_run=as_run, observations=seen, note=why):
+            right = [f"{o.observable} {quantity(o.value, o.unit, o.sigma)}" for o in seen]
+            said = f"corrected trial {trial}: {', '.join([*values(as_run), *right])}"
+        case core.OutcomeRejected(trial=trial, reason=why):
+            said = f"marked the outcome of trial {trial} as bad"
+        case core.OutcomeRestored(trial=trial, reason=why):
+            said = f"let trial {trial} count again"
+        case core.BudgetChanged(budget=budget, reason=why):
+            said = f"changed the budget to {spendable(budget)}"
+        case _:
+            raise TypeError(f"{type(fact).__name__} changes nothing by a person's word")
+    return f"{said} ({why})" if why else said
+
+
+def spendable(budget: core.Budget) -> str:
+    said = [] if budget.trials is None else [count(budget.trials, "trial")]
+    said += [] if budget.cost is None else [f"cost {quantity(budget.cost, budget.cost_unit)}"]
+    said += [] if budget.seconds is None else [duration(budget.seconds)]
+    return ", ".join(said) or "no limit"
 
 
 def causes(rows: Sequence[core.Row]) -> Mapping[str, int]:

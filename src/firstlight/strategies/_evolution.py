@@ -201,14 +201,13 @@ def _keep_sums(space: Space, row: Array, parent: Array, rng: np.random.Generator
         varied = choices.varied(parent, rng)
         if choices.allows(varied) and space.polytope(varied) is not None:
             skeleton = varied
-    discrete = np.array([j for j in choices.tied if j not in choices.parts], dtype=np.intp)
-    row[discrete] = skeleton.chosen[discrete]
+    space.settle(row[None], np.zeros(1, dtype=np.intp), skeleton)
     room = space.polytope(skeleton)
     if room is None or not len(block):
         return
     least, width = skeleton.least[block], (skeleton.most - skeleton.least)[block]
     wish = np.clip((row[block] - least) / np.where(width > 0, width, 1.0), 0.0, 1.0)
-    row[block] = least + room.towards(room.sample(1, rng), wish[None])[0] * width
+    row[block] = np.clip(least + room.towards(room.sample(1, rng), wish[None])[0] * width, least, skeleton.most[block])
 
 
 def nearest(space: Space, row: Array, free: Array) -> int | None:

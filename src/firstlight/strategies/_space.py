@@ -23,7 +23,7 @@ class Space:
     """Where a specification allows points to be, as raw rows (n, d) (see Encoding).
 
     `rows` are all points where they can be listed, else None. `free` are the continuous parameters that
-    no constraint on sums touches, so that each may be moved alone.
+    no constraint on sums and no forbidden region touches, so that each may be moved alone.
     """
 
     def __init__(self, spec: core.CampaignSpec, encoding: Encoding | None = None) -> None:
@@ -68,12 +68,16 @@ class Space:
             return raw[((raw >= self.encoding.low) & (raw <= self.encoding.high)).all(1)]
         if not self._discrete:
             return None
-        tied = [s.chosen for s in itertools.islice(self._feasible(), LISTED + 1)]
+        d = len(self.encoding.names)
+        skeletons = list(itertools.islice(self._feasible(), LISTED + 1))
         loose = [np.arange(self.encoding.low[j], self.encoding.high[j] + 1.0) for j in self.choices.loose]
-        if len(tied) * np.prod([float(len(x)) for x in loose]) > LISTED:
+        bounded = self.choices.bounded
+        ways = sum(float(np.prod((s.most - s.least)[bounded] + 1.0)) for s in skeletons)
+        if ways * np.prod([float(len(x)) for x in loose]) > LISTED:
             return None
+        tied = [row for s in skeletons for row in self._listed(s)]
         if not tied:
-            return np.empty((0, len(self.encoding.names)))
+            return np.empty((0, d))
         combined = list(itertools.product(*loose))  # One of nothing where all parameters are tied.
         spread = np.array(combined).reshape(len(combined), len(loose))
         base = np.array(tied)
@@ -82,6 +86,15 @@ class Space:
         out = np.repeat(base, len(spread), axis=0)
         out[:, self.choices.loose] = np.tile(spread, (len(base), 1))
         return out
+
+    def _listed(self, s: Skeleton) -> Iterator[Array]:
+        """The raw rows of a skeleton in a discrete space, with every value of what it bounds; loose ones are nan."""
+        bounded = self.choices.bounded
+        axes = [np.arange(s.least[j], s.most[j] + (1.0 if self.encoding.whole[j] else 0.5)) for j in bounded]
+        for values in itertools.product(*axes):
+            row = s.chosen[: len(self.encoding.names)].copy()
+            row[bounded] = values
+            yield row
 
     def _pool(self, pool: core.Pool) -> Array:
         alone = replace(self.spec, pool=None)
@@ -154,12 +167,46 @@ class Space:
             return np.empty((0, len(self.encoding.names)))
         out = self._even(rng.random((n, len(self.encoding.names))) if unit is None else unit)
         # A handful of skeletons a call: every one costs a walk of its own.
-        few = rng.permutation(len(self.bank))[: 32 if len(self.choices.block) else n]
+        most = 32 if len(self.choices.block) else n
+        if self.choices.regions:
+            few = rng.choice(len(self.bank), size=most, p=self._shares)
+        else:
+            few = rng.permutation(len(self.bank))[:most]
         which = few[rng.integers(len(few), size=n)]
+        for b in np.unique(which) if self.choices.regions else ():
+            mine = which == b
+            out[mine] = self._stretched(self.bank[b], out[mine])
         wish = out.copy()
         for b in np.unique(which):
             self._place(out, np.flatnonzero(which == b), self.bank[b], rng, wish if self._logs else None)
         return self._kept(out)
+
+    @cached_property
+    def _shares(self) -> Array:
+        """How large a share of the points each skeleton of the bank is to have: that of the room it bounds."""
+        numbers = sorted({j for region in self.choices.regions for j in region.numbers})
+        low, high = (
+            np.array([getattr(s, end) for s in self.bank])[:, : self.choices.width] for end in ("least", "most")
+        )
+        whole = self.encoding.whole & ~self.encoding.log
+        room = (
+            self.encoding.unit(high) - self.encoding.unit(low) + whole / (self.encoding.high - self.encoding.low + 1.0)
+        )
+        shares = np.maximum(room[:, numbers], 1e-9).prod(1)
+        return np.asarray(shares / shares.sum())
+
+    def _stretched(self, s: Skeleton, rows: Array) -> Array:
+        """Rows spread over the whole of what a skeleton bounds, made of rows spread over the whole space."""
+        e, j = self.encoding, self.choices.bounded
+        low, high = e.unit(s.least[None])[0], e.unit(s.most[None])[0]
+        even = (rows - e.low + np.where(e.whole, 0.5, 0.0)) / np.where(e.whole, e.high - e.low + 1.0, 1.0)
+        share = np.where(e.whole & ~e.log, even, e.unit(rows))
+        number = e.from_unit(low + share * (high - low))
+        count = s.least + np.floor(share * (s.most - s.least + 1.0))
+        made = np.where(e.whole & ~e.log, count, number)
+        out = rows.copy()
+        out[:, j] = np.clip(made, s.least, s.most)[:, j]
+        return out
 
     def near(self, centres: Array, n: int, scale: float, rng: np.random.Generator) -> Array:
         """n points around some points of the space, `scale` of its width away; for spaces that are not listed."""
@@ -198,9 +245,8 @@ class Space:
 
     def _place(self, out: Array, mine: Indices, s: Skeleton, rng: np.random.Generator, wish: Array | None) -> None:
         """Give rows the choices of a skeleton, and summed parameters inside its room, near what is wished."""
-        tied, block, room = self.choices.tied, self.choices.block, self.polytope(s)
-        discrete = np.array([j for j in tied if j not in self.choices.parts], dtype=np.intp)
-        out[np.ix_(mine, discrete)] = s.chosen[discrete]
+        block, room = self.choices.block, self.polytope(s)
+        self.settle(out, mine, s)
         if room is None or not len(block):
             return
         least, width = s.least[block], (s.most - s.least)[block]
@@ -208,7 +254,13 @@ class Space:
         if wish is not None:
             target = (wish[np.ix_(mine, block)] - least) / np.where(width > 0, width, 1.0)
             unit = room.towards(unit, np.clip(target, 0.0, 1.0))
-        out[np.ix_(mine, block)] = least + unit * width
+        out[np.ix_(mine, block)] = np.clip(least + unit * width, least, s.most[block])
+
+    def settle(self, out: Array, mine: Indices, s: Skeleton) -> None:
+        """Give rows the values that a skeleton chooses, and bring what it bounds inside; sums are another matter."""
+        discrete, bounded = self.choices.discrete, self.choices.bounded
+        out[np.ix_(mine, discrete)] = s.chosen[discrete]
+        out[np.ix_(mine, bounded)] = np.clip(out[np.ix_(mine, bounded)], s.least[bounded], s.most[bounded])
 
     @property
     def _logs(self) -> bool:
@@ -264,3 +316,5 @@ def _words(c: core.Constraint) -> str:
             return f"mixture of {fewest} to {upto} of {', '.join(names)} with total {total:g}"
         case core.Exclude(combination=combination):
             return "exclude " + " with ".join(f"{n} in {list(v)}" for n, v in combination.items())
+        case core.Forbid():
+            return f"forbid {core.region_words(c)}"

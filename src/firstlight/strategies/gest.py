@@ -41,7 +41,7 @@ def to_vocs(spec: core.CampaignSpec) -> VOCS:
     if spec.pool is not None:
         raise ValueError("VOCS has no pools: use a strategy of Firstlight's own, or parameters without a pool")
     if spec.constraints:
-        raise ValueError("VOCS has no constraints on points (sums, mixtures, exclusions), only on outcomes")
+        raise ValueError("VOCS has no constraints on points (sums, mixtures, exclusions, regions), only on outcomes")
     for o in spec.goal.objectives:
         if o.direction == "match":
             raise ValueError(f"VOCS cannot match {o.observable} to a target: report the distance and minimize it")

@@ -98,14 +98,17 @@ class _Fold:
         self.state = _State(0, 0, none, none)
         self.first: core.Row | None = None
         self.last: core.Row | None = None
+        self.known: Sequence[core.Row] = ()
         self.done = 0
         self.taken: set[Key] = set()
         self.free = np.ones(len(self.index), dtype=bool)
 
     def follow(self, rows: Sequence[core.Row]) -> None:
         """Take in the rows that are new; all of them where these are not those known, and more."""
-        if self.done > len(rows) or (self.done and rows[self.done - 1] is not self.last):
+        amended = isinstance(rows, core.Prefix) and isinstance(self.known, core.Prefix) and not rows.follows(self.known)
+        if amended or self.done > len(rows) or (self.done and rows[self.done - 1] is not self.last):
             self._anew()
+        self.known = rows
         for row in rows[self.done :]:
             self.taken.add(key := self._key(row.point))
             if key in self.index:

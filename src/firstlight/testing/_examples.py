@@ -24,6 +24,8 @@ _DECISION = core.Decision(
     learned={"yield": {"length-scale temperature": 0.4, "noise": 0.01}}, model="m7",
     outlook=core.Outlook(gain=0.5, chance=0.125),
 )  # fmt: skip
+_REGION = core.Forbid(ranges={"temperature": (380.0, 400.0)}, values={"solvent": ("DMF",)})
+_STANDING = core.Standing(front=((0.25,),), met_by="c.2")
 _SPEC = core.CampaignSpec(
     id="c",
     title="Perovskite yield",
@@ -108,5 +110,16 @@ EXAMPLES: tuple[core.Fact, ...] = (
     core.TimeSpent(seconds=3600.5),
     core.CampaignClosed(reason="goal met"),
     core.EarlierChosen(campaigns=(core.EarlierCampaign(campaign="films-2019", entries=412),)),
-)
+    core.PointRequested(point=_POINT, note="worked in 2019"),
+    core.RegionForbidden(region=_REGION, reason="it foams"),
+    core.RegionAllowed(region=_REGION, reason="with the antifoam"),
+    core.TrialCorrected(
+        trial="c.1", as_run={"temperature": 349.5}, observations=(_SEEN,), note="the thermometer was off",
+        standing=_STANDING,
+    ),
+    core.OutcomeRejected(trial="c.1", reason="a bubble in the cell", standing=_STANDING),
+    core.OutcomeRestored(trial="c.1", reason="it was no bubble", standing=_STANDING),
+    core.TrialRevised(trial="c.1", digest="sha256:ef01", revision=31),
+    core.BudgetChanged(budget=core.Budget(trials=30, cost=150.0, cost_unit="USD", seconds=7200.0), reason="a grant"),
+)  # fmt: skip
 """One fact of every class, with every field filled."""

@@ -80,7 +80,10 @@ class MemoryCatalog:
         self.datasets: dict[str, list[core.Row]] = {}
 
     async def ingest(self, campaign: core.Campaign, row: core.Row) -> str:
-        kept = self.rows.setdefault(campaign.spec.id, {}).setdefault(row.trial, row)
+        rows = self.rows.setdefault(campaign.spec.id, {})
+        kept = rows.setdefault(row.trial, row)
+        if row.revision > kept.revision:
+            rows[row.trial] = kept = row
         if _digest(kept) != _digest(row):
             raise ValueError(f"trial {row.trial} is kept with other content")
         return _digest(row)
@@ -128,6 +131,21 @@ class CatalogContract:
             with pytest.raises(ValueError, match=r"films\.1"):
                 await catalog.ingest(campaign, row_of(1, cost=99.0))
             assert await catalog.ingest(campaign, row_of(1)) == kept
+            assert (await catalog.publish(campaign))[2] == 1
+
+        asyncio.run(body())
+
+    def test_a_row_is_replaced_only_by_a_revision_of_it(self, tmp_path: Path) -> None:
+        catalog, campaign = self.make(tmp_path), campaign_of(some_spec())
+        marked = replace(row_of(1), rejected="the needle was bent", revision=9)
+
+        async def body() -> None:
+            first = await catalog.ingest(campaign, row_of(1))
+            second = await catalog.ingest(campaign, marked)
+            assert second != first
+            assert await catalog.ingest(campaign, marked) == second
+            with pytest.raises(ValueError, match=r"films\.1"):
+                await catalog.ingest(campaign, replace(marked, rejected="", revision=8))
             assert (await catalog.publish(campaign))[2] == 1
 
         asyncio.run(body())

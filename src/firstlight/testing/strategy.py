@@ -114,6 +114,54 @@ SPECS: tuple[core.CampaignSpec, ...] = (
         ),
     ),
     _spec("one value", core.Continuous(name="fixed", low=3.0, high=3.0), core.Integer(name="k", low=2, high=2), _t),
+    _spec(
+        "forbidden box",
+        core.Continuous(name="c", low=1e-6, high=1e-1, scale="log"),
+        _t,
+        constraints=(core.Forbid(ranges={"c": (1e-5, 1e-2), "t": (30.0, 110.0)}),),
+    ),
+    _spec(
+        "overlapping boxes",
+        *_parts("a", "b", "c"),
+        constraints=(
+            core.Forbid(ranges={"a": (0.0, 0.7), "b": (0.2, 1.0)}),
+            core.Forbid(ranges={"a": (0.5, 0.9), "b": (0.0, 0.6), "c": (0.1, 1.0)}),
+            core.Forbid(ranges={"c": (0.4, 0.6)}),
+        ),
+    ),
+    _spec(
+        "forbidden mixture",
+        *_parts("m1", "m2", "m3", "m4", high=60.0),
+        _t,
+        constraints=(
+            core.Mixture(parameters=("m1", "m2", "m3", "m4"), total=100.0, min_parts=2, max_parts=3),
+            core.Forbid(ranges={"m1": (0.0, 40.0), "t": (50.0, 120.0)}),
+            core.Forbid(ranges={"m2": (10.0, 55.0), "m3": (5.0, 60.0)}),
+            core.Linear(terms={"m4": 1.0, "t": 0.5}, relation="<=", bound=50.0),
+        ),
+    ),
+    _spec(
+        "forbidden names",
+        _solvent,
+        _stir,
+        _loading,
+        _t,
+        constraints=(
+            core.Forbid(ranges={"t": (60.0, 120.0)}, values={"solvent": ("THF", "hexane")}),
+            core.Forbid(ranges={"loading": (1.0, 3.0), "t": (0.0, 40.0)}, values={"stir": ("low",)}),
+            core.Forbid(ranges={"loading": (5.0, 9.0)}, values={"solvent": ("water",)}),
+        ),
+    ),
+    _spec(
+        "forbidden whole numbers",
+        core.Integer(name="big", low=1, high=100_000, scale="log"),
+        _count,
+        _base,
+        constraints=(
+            core.Forbid(ranges={"big": (10.5, 9_999.5), "n": (2.0, 9.0)}),
+            core.Forbid(ranges={"big": (1.0, 3.0)}, values={"base": ("KOH",)}),
+        ),
+    ),
     _spec("several goals", _t, _base, *_parts("a"), goal=SEVERAL),
 )
 """Awkward specifications: every kind of parameter and constraint, alone and together."""
@@ -227,6 +275,30 @@ class StrategyContract:
                     for rival in p.decision.runners_up:
                         check_point(spec, rival.point)
                         assert rival.point != p.point
+
+    def test_an_instance_that_remembers_follows_what_people_put_right(self) -> None:
+        """A correction or a mark in the middle of the history: as one that has never seen another history."""
+        spec = SPECS[0]
+        history = self.history(spec, 16)
+        facts: list[core.Fact] = [core.CampaignOpened(spec=spec)]
+        facts += [
+            core.TrialAdded(trial=f"log.{i}", point=p, outcome=core.Measured(observations=outcome(spec, p)))
+            for i, p in enumerate(history, 1)
+        ]
+        ledger = core.Ledger(core.Entry(seq=i, at=float(i), by="ada", fact=f) for i, f in enumerate(facts, 1))
+        strategy = self.make()
+        strategy.propose(spec, ledger.view(), 3, 5)
+        words: list[core.Fact] = [
+            core.TrialCorrected(
+                trial=f"log.{i}", observations=(core.Observation(observable="y", value=9.0 + i, unit="g"),)
+            )
+            for i in range(2, 6)
+        ]
+        words += [core.OutcomeRejected(trial="log.3", reason="a bubble"), core.OutcomeRestored(trial="log.3")]
+        for i, word in enumerate(words, len(facts) + 1):
+            ledger.add(core.Entry(seq=i, at=float(i), by="ada", fact=ledger.completed(word)))
+            results = ledger.view()
+            assert list(strategy.propose(spec, results, 3, 5)) == list(self.make().propose(spec, results, 3, 5))
 
     def test_other_seeds_give_other_points(self) -> None:
         if not self.stochastic:

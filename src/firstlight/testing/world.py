@@ -116,7 +116,9 @@ class Shelf:
         self.rows: dict[str, core.Row] = {}
 
     async def ingest(self, campaign: core.Campaign, row: core.Row) -> str:
-        self.rows.setdefault(row.trial, row)
+        known = self.rows.setdefault(row.trial, row)
+        if row.revision > known.revision:
+            self.rows[row.trial] = row
         return f"sha256:{row.trial}"
 
     async def publish(self, campaign: core.Campaign) -> tuple[str, str, int]:
@@ -219,6 +221,52 @@ def a_spec(**changes: object) -> core.CampaignSpec:
         parallel=3,
     )
     return replace(spec, **changes)
+
+
+class Story:
+    """A campaign told fact by fact, one second apart, in both folds."""
+
+    def __init__(self, spec: core.CampaignSpec) -> None:
+        first = core.Entry(seq=1, at=1000.0, by="ada", fact=core.CampaignOpened(spec=spec))
+        self.campaign, self.ledger = core.open_campaign(first), core.Ledger([first])
+        self.entries = [first]
+
+    def tell(self, *facts: core.Fact) -> core.Campaign:
+        """Record facts as the engine does. Raises InconsistentError, and records nothing, where one cannot follow."""
+        for fact in facts:
+            seq = self.campaign.seq + 1
+            entry = core.Entry(seq=seq, at=1000.0 + seq, by="ada", fact=self.ledger.completed(fact))
+            after = core.reduce(self.campaign, entry)
+            self.ledger.add(entry)
+            self.campaign = after
+            self.entries.append(entry)
+        return self.campaign
+
+    def propose(self, x: float = 0.5, outlook: core.Outlook | None = None) -> str:
+        """A trial, by its first action."""
+        trial = core.next_trial(self.campaign)
+        point: core.Point = {"x": x}
+        actions = tuple(StepByStep().actions(self.campaign.spec, trial, point))
+        decision = core.Decision(criterion="a guess", outlook=outlook)
+        self.tell(core.TrialProposed(trial=trial, point=point, actions=actions, decision=decision))
+        return f"{trial}.{self.campaign.spec.procedure.steps[0].name}"
+
+    def begin(self, x: float = 0.5) -> str:
+        """A trial that is under way, by its first action."""
+        action = self.propose(x)
+        self.tell(
+            core.ActionPermitted(action=action, policies=("p",)),
+            core.ActionDispatched(action=action),
+            core.ActionAccepted(action=action, job="j"),
+        )
+        return action
+
+    def succeed(self, y: float, cost: float = 0.0, x: float = 0.5) -> core.Campaign:
+        """A trial that came to its end."""
+        seen = core.Observation(observable="y", value=y)
+        return self.tell(
+            core.ActionSucceeded(action=self.begin(x), measured=core.Measured(observations=(seen,), cost=cost))
+        )
 
 
 def peak(action: core.Action) -> core.Outcome:
