@@ -229,11 +229,20 @@ def test_the_best_trial_rejected_in_time_is_no_reason_to_end() -> None:
         if ended == 2:
             await tell(core.OutcomeRejected(trial="c1.2", reason="the needle was bent"))
 
+    class Climber:
+        """Every point is better than the last."""
+
+        def propose(
+            self, spec: core.CampaignSpec, results: core.Results, count: int, seed: int
+        ) -> Sequence[core.Proposal]:
+            tried = len(results.ended) + len(results.pending)
+            return [core.Proposal(point={"x": 0.2 + 0.01 * (tried + i)}) for i in range(count)]
+
     rule = core.NoImprovement(trials=5)
-    spec = spec_of(40)
+    spec = spec_of(12)
     spec = replace(spec, goal=replace(spec.goal, no_improvement=rule))
-    campaign, ledger, _ = steered(spec, a_world(Bent(peak), strategy=Careful()), say)
-    assert ledger.ended > 7
+    campaign, ledger, _ = steered(spec, a_world(Bent(peak), strategy=Climber()), say)
+    assert (campaign.closed, ledger.ended) == ("trials spent", 12)
     assert max(-front[0] for front in campaign.front) <= 1.0
 
 

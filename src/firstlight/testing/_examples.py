@@ -47,6 +47,7 @@ _SPEC = core.CampaignSpec(
         outcome_constraints=(core.OutcomeConstraint(observable="haze", relation="<=", bound=3.0, unit="percent"),),
         budget=core.Budget(trials=20, cost=100.0, cost_unit="USD", seconds=3600.0),
         no_improvement=core.NoImprovement(trials=5, gain=0.1, price=2.0),
+        regret=core.Regret(gain=0.5, chance=0.1),
     ),
     procedure=core.ProcedureSpec(
         steps=(
@@ -63,11 +64,16 @@ _SPEC = core.CampaignSpec(
         core.Linear(terms={"temperature": 1.0, "cycles": 5.0}, relation="<=", bound=420.0),
         core.Mixture(parameters=("a", "b"), total=2.0, min_parts=2, max_parts=3),
         core.Exclude(combination={"solvent": ("DMF",), "cycles": (1, 2)}),
+        _REGION,
     ),
     pool=core.Pool(columns=("temperature", "solvent"), rows=((350.0, "DMF"), (360.0, "DMSO"))),
     strategy=core.StrategySpec(name="sobol", options={"scramble": False}),
     parallel=2,
     batch=3,
+    shared=("temperature",),
+    fidelity=core.Fidelity(
+        parameter="grade", target="fine", sources=(core.Source(value=2, cost=1.0), core.Source(value="fine", cost=9.0))
+    ),
     ahead=1,
     seed=7,
     model="film",
