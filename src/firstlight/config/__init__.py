@@ -1,6 +1,6 @@
 """The border where a file becomes typed values: campaign files, and the settings of a data directory."""
 
-from ._campaign import check_campaign, dump_campaign, load_campaign
+from ._campaign import check_campaign, dump_campaign, load_campaign, read_document
 from ._problems import BadCampaign, Checker, Known
 from ._settings import BadSettings, Settings, load_settings
 from ._template import TEMPLATE, write_template
@@ -16,5 +16,6 @@ __all__ = [
     "dump_campaign",
     "load_campaign",
     "load_settings",
+    "read_document",
     "write_template",
 ]

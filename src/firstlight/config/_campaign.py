@@ -57,6 +57,11 @@ def load_campaign(
     return spec
 
 
+def read_document(path: Path) -> dict[str, Any]:
+    """The plain values of a YAML or JSON file, read as a campaign file is. Raises BadCampaign."""
+    return _document(path, str(path))
+
+
 def check_campaign(
     spec: CampaignSpec, *, units: Checker, known: Known = ANYTHING, infeasible: Infeasible | None = None
 ) -> CampaignSpec:
