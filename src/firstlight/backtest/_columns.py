@@ -170,4 +170,5 @@ def _shown(cell: Cell) -> str:
 
 def converted(body: Mapping[str, Any]) -> core.Parameter:
     """A strict parameter. Raises msgspec.ValidationError."""
-    return msgspec.convert(body, core.Parameter)  # type: ignore[arg-type]
+    parameter: core.Parameter = msgspec.convert(body, core.Parameter)
+    return parameter

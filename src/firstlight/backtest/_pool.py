@@ -59,7 +59,7 @@ class Pool(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=T
         if not several:
             return np.zeros(len(self.observables))
         squares = sum(((r - r.mean(axis=0)) ** 2).sum(axis=0) for r in several)
-        return np.sqrt(squares / sum(len(r) - 1 for r in several))
+        return np.asarray(np.sqrt(squares / sum(len(r) - 1 for r in several)))
 
     @cached_property
     def losses(self) -> Floats:

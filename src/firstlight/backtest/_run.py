@@ -1,6 +1,5 @@
 """One campaign on a pool: a strategy proposes, and the outcome is looked up."""
 
-import functools
 import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -47,6 +46,9 @@ class Settings(core.Value, frozen=True):
     earlier_as: Literal["true", "shuffled", "inverted"] = "true"
 
 
+USUAL, NOBODY = Settings(), Contender(label="", strategy="")
+
+
 class Run(core.Value, frozen=True):
     """What came of one run: the row tried, what was told of it (None: it failed) and what it cost to choose, a trial.
 
@@ -68,9 +70,7 @@ class Misbehaved(RuntimeError):
     """A strategy broke the contract of its port; the message says how."""
 
 
-def key(
-    pool: Pool, contender: Contender, seed: int, settings: Settings = Settings(), siblings: Sequence[Pool] = ()
-) -> str:
+def key(pool: Pool, contender: Contender, seed: int, settings: Settings = USUAL, siblings: Sequence[Pool] = ()) -> str:
     """A name for a run by all that decides it: pool, strategy and options, seed, settings and what it learns from.
 
     The code of the strategy is not in it: whoever changes that keeps runs in another file.
@@ -83,8 +83,8 @@ def key(
 
 
 def run(
-    pool: Pool, strategy: core.Strategy, seed: int, settings: Settings = Settings(), *,
-    siblings: Sequence[Pool] = (), contender: Contender = Contender(label="", strategy=""),
+    pool: Pool, strategy: core.Strategy, seed: int, settings: Settings = USUAL, *,
+    siblings: Sequence[Pool] = (), contender: Contender = NOBODY,
 ) -> Run:  # fmt: skip
     """Let a strategy look for the best of a pool. The same arguments give the same rows.
 
@@ -156,7 +156,9 @@ def best_rows(pool: Pool, fails: Flags) -> list[set[int]]:
     groups: dict[tuple[float, ...], set[int]] = {}
     for i in np.flatnonzero(~np.isnan(losses).any(axis=1)):
         groups.setdefault(tuple(map(float, losses[i])), set()).add(int(i))
-    front = functools.reduce(core.advance, groups, ())
+    front: tuple[tuple[float, ...], ...] = ()
+    for found in groups:
+        front = core.advance(front, found)
     return [groups[found] for found in front]
 
 

@@ -92,7 +92,7 @@ def _csv(path: Path, names: Sequence[str]) -> Sheet:
 def _parquet(path: Path) -> Sheet:
     table = read_parquet(path).read_all()
     own = dict(table.schema.metadata or {}).get(b"firstlight")
-    columns = {str(name): table.column(name).to_pylist() for name in table.column_names}
+    columns: dict[str, list[Cell]] = {str(name): list(table.column(name).to_pylist()) for name in table.column_names}
     return Sheet(
         columns=columns, lines=tuple(range(1, table.num_rows + 1)), about=msgspec.json.decode(own) if own else {}
     )
