@@ -2,7 +2,7 @@
 
 from ._compare import AIM, Cell, Comparison, Duel, Reached, compare, top_curves
 from ._contenders import contenders
-from ._crew import Broken, Task, perform, tasks
+from ._crew import Broken, Task, perform, relabelled, tasks
 from ._factors import Estimate, Times, acceleration, digits, median_trials, over_pools, ratio, said, times, within
 from ._keep import Keep, Unkept
 from ._pool import Pool, hidden
@@ -19,7 +19,7 @@ from ._random import (
 from ._run import Contender, Make, Misbehaved, Run, Settings, archive, key, run, siblings_of
 from ._sheet import Fault
 from ._sources import Form, Found, find, pools
-from ._table import DUEL_HEADS, HEADS, RANDOM, about, duels, rows
+from ._table import DUEL_HEADS, HEADS, POOL_HEADS, RANDOM, about, duels, rows
 from ._write import MissingExtra, drawing, write
 from ._yardstick import LEVELS, Target, Yardstick, yardstick
 
@@ -28,6 +28,7 @@ __all__ = [
     "DUEL_HEADS",
     "HEADS",
     "LEVELS",
+    "POOL_HEADS",
     "RANDOM",
     "Broken",
     "Cell",
@@ -75,6 +76,7 @@ __all__ = [
     "quantile_draws",
     "ranks",
     "ratio",
+    "relabelled",
     "rows",
     "run",
     "said",

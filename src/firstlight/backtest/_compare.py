@@ -8,7 +8,20 @@ from msgspec.structs import replace
 
 from firstlight import core
 
-from ._factors import LEAST, Estimate, Times, acceleration, inverse, mean, median_trials, over_pools, ratio, said, times, within
+from ._factors import (
+    LEAST,
+    Estimate,
+    Times,
+    acceleration,
+    inverse,
+    mean,
+    median_trials,
+    over_pools,
+    ratio,
+    said,
+    times,
+    within,
+)
 from ._pool import Floats, Pool
 from ._random import expected_found
 from ._run import Contender, Run, Settings

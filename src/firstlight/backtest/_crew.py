@@ -2,12 +2,14 @@
 
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import NamedTuple
+
+from msgspec.structs import replace
 
 from firstlight import core
 
@@ -26,6 +28,11 @@ class Task(core.Value, frozen=True):
     seed: int
     settings: Settings
     siblings: tuple[int, ...] = ()
+
+
+def relabelled(ended: Run, task: Task, pools: Sequence[Pool]) -> Run:
+    """A run under the names that its task has now: it may have been kept under others."""
+    return replace(ended, pool=pools[task.pool].name, contender=task.contender.label)
 
 
 class Broken(core.Value, frozen=True):
@@ -56,7 +63,7 @@ class _Worker(NamedTuple):
     line: Connection
 
 
-def perform(todo: Sequence[Task], pools: Sequence[Pool], make: Make, jobs: int) -> Iterator[Run | Broken]:
+def perform(todo: Sequence[Task], pools: Sequence[Pool], make: Make, jobs: int) -> Generator[Run | Broken]:
     """Make the runs, `jobs` at once, and give each as it ends. Whoever stops listening ends them all.
 
     `make` is called in other processes, and must be a function that can be found there by its name.

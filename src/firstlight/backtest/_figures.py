@@ -81,9 +81,7 @@ def _curves(
     figure.savefig(path, metadata={"Software": "Firstlight"})
 
 
-def _curve(
-    axes: Axes, comparison: Comparison, pool: Pool, runs: Sequence[Run], colours: Mapping[str, str]
-) -> None:
+def _curve(axes: Axes, comparison: Comparison, pool: Pool, runs: Sequence[Run], colours: Mapping[str, str]) -> None:
     settings = comparison.settings
     objective = pool.spec.goal.objectives[0]
     # Where a region is hidden, random search is that on the region of the first seed.
@@ -149,6 +147,8 @@ def _accelerations(comparison: Comparison, colours: Mapping[str, str], path: Pat
     axes.invert_yaxis()
     _dress(axes, f"acceleration to the {comparison.aim} (an arrow: at most this)")
     axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter("{x:g}")
+    axes.tick_params(which="minor", labelsize=7, colors=SOFT, length=0)
     _legend(figure, axes)
     figure.savefig(path, metadata={"Software": "Firstlight"})
 

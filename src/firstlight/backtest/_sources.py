@@ -83,7 +83,15 @@ def find(
             take(_export(path, str(path.relative_to(root))))
     if objectives == "first":
         found = [p if len(p.spec.goal.objectives) == 1 else _first(p) for p in found]
-    return Found(pools=_chosen(found, names, faults), faults=tuple(faults))
+    kept = _chosen(found, names, faults)
+    return Found(pools=kept, faults=tuple(f for f in faults if not names or _concerns(f, kept, names)))
+
+
+def _concerns(fault: Fault, kept: Sequence[Pool], names: Sequence[str]) -> bool:
+    """Whether a fault is about a pool that was asked for, or could be: its file or folder has such a name."""
+    path = Path(fault.file)
+    called = (path.stem, path.parent.name)
+    return any(p.source == fault.file for p in kept) or any(fnmatch.fnmatchcase(c, n) for c in called for n in names)
 
 
 def _chosen(found: Iterable[Pool], names: Sequence[str], faults: list[Fault]) -> tuple[Pool, ...]:

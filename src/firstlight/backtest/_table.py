@@ -9,11 +9,12 @@ from ._factors import Estimate, digits, said
 from ._pool import Pool
 from ._yardstick import LEVELS
 
-RANDOM = "random (exact)"
+RANDOM = "random"
+"""Exact, not run; with several objectives by many shuffles of the pool."""
 HEADS = (
-    "pool", "strategy", "runs", "found", "trials to best 1 %", "acceleration", "trials to best", "rank AUC",
-    "enhancement", "wasted", "CPU a suggestion",
+    "pool", "strategy", "runs", "found", "to best 1 %", "acceleration", "to best", "rank AUC", "EF", "wasted", "CPU"
 )  # fmt: skip
+POOL_HEADS = ("pool", "rows", "parameters", "goal", "source", "assumed")
 
 
 def rows(comparison: Comparison) -> list[tuple[str, ...]]:
@@ -41,8 +42,13 @@ def _row(cell: Cell, aim: str) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def _brief(estimate: Estimate) -> str:
-    return f"{estimate} ({estimate.interval})" if estimate.interval else str(estimate)
+def _brief(found: Estimate) -> str:
+    """A number and its interval, short: "9 (8.5-10)", "14 (9+)" without an upper end, "2.1 (<2.9)" without a lower."""
+    if found.low is None and found.high is None:
+        return str(found)
+    if found.high is None:
+        return f"{found} ({digits(found.low or 0.0)}+)"
+    return f"{found} ({digits(found.low)}-{digits(found.high)})" if found.low else f"{found} (<{digits(found.high)})"
 
 
 def seconds(value: float) -> str:
@@ -70,11 +76,17 @@ def markdown(comparison: Comparison, pools: Sequence[Pool]) -> str:
     earlier = f", {s.earlier} trials of every sibling ({s.earlier_as})" if s.earlier else ""
     lines += [
         f"Budget {s.budget}, {s.count} at a time, outcomes: {s.noise} of replicates{hidden}{earlier}. Intervals: 95 %, "
-        "by the bootstrap. ≥ and ≤: runs that did not reach it give bounds only; ~: on both sides. Enhancement after "
-        f"{(s.budget + 1) // 2} trials.",
+        "by the bootstrap. `to best 1 %` and `to best` are trials, median; `acceleration` is to the best 1 %. ≥ and ≤: "
+        f"runs that did not get there give bounds only; ~: on both sides. EF after {(s.budget + 1) // 2} trials; CPU of "
+        "one suggestion, median.",
         "",
     ]
-    lines += ["## The pools", "", *_lines(("pool", "rows", "parameters", "goal", "source", "assumed"), about(pools)), ""]
+    lines += [
+        "## The pools",
+        "",
+        *_lines(POOL_HEADS, about(pools)),
+        "",
+    ]
     return "\n".join(lines)
 
 
@@ -98,17 +110,14 @@ def spreadsheet(comparison: Comparison) -> str:
     """CSV with plain numbers: a row a pool, strategy and target; an empty cell where there is no number."""
     out = io.StringIO(newline="")
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(
-        ["pool", "strategy", "runs", "target", "found", "random_trials"]
-        + [f"{what}{end}" for what in ("trials", "acceleration") for end in ("", "_low", "_high", "_side")]
-        + ["quality", "random_quality", "wasted", "cpu_seconds"]
-    )
+    ends = ("", "_low", "_high", "_side")
+    trials, factors = ([f"{what}{end}" for end in ends] for what in ("trials", "acceleration"))
+    heads = ["pool", "strategy", "runs", "target", "found", "random_trials", *trials, *factors]
+    writer.writerow([*heads, "quality", "random_quality", "wasted", "cpu_seconds"])
     for cell in comparison.cells:
+        of_all = [cell.quality.value, cell.random_quality, cell.wasted, cell.cpu]
         for target in LEVELS:
             r = cell.reached[target]
             numbers = [x for e in (r.trials, r.acceleration) for x in (e.value, e.low, e.high, e.side)]
-            writer.writerow(
-                [cell.pool, cell.contender, cell.runs, target, r.found, r.random, *numbers]
-                + [cell.quality.value, cell.random_quality, cell.wasted, cell.cpu]
-            )
+            writer.writerow([cell.pool, cell.contender, cell.runs, target, r.found, r.random, *numbers, *of_all])
     return out.getvalue()

@@ -57,9 +57,9 @@ def load_campaign(
     return spec
 
 
-def read_document(path: Path) -> dict[str, Any]:
-    """The plain values of a YAML or JSON file, read as a campaign file is. Raises BadCampaign."""
-    return _document(path, str(path))
+def read_document(source: Path | str) -> dict[str, Any]:
+    """The plain values in a file (a Path, YAML or JSON) or in YAML text, read as a campaign is. Raises BadCampaign."""
+    return _document(source, str(source) if isinstance(source, Path) else "")
 
 
 def check_campaign(
