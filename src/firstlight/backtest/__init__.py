@@ -4,6 +4,7 @@ from ._compare import AIM, Cell, Comparison, Duel, Reached, compare, top_curves
 from ._contenders import contenders
 from ._crew import Broken, Task, perform, relabelled, tasks
 from ._factors import Estimate, Times, acceleration, digits, median_trials, over_pools, ratio, said, times, within
+from ._hypervolume import hypervolume, shares
 from ._keep import Keep, Unkept
 from ._pool import Pool, hidden
 from ._random import (
@@ -68,6 +69,7 @@ __all__ = [
     "expected_rank",
     "find",
     "hidden",
+    "hypervolume",
     "key",
     "median_trials",
     "over_pools",
@@ -80,6 +82,7 @@ __all__ = [
     "rows",
     "run",
     "said",
+    "shares",
     "siblings_of",
     "tasks",
     "times",

@@ -43,15 +43,19 @@ class Broken(core.Value, frozen=True):
 
 
 def tasks(
-    pools: Sequence[Pool], contenders: Sequence[Contender], seeds: Sequence[int], settings: Settings
-) -> list[Task]:
-    """Every pool with every contender and seed; first all with the first seed, to have something to see soon."""
-    families = [
-        tuple(pools.index(s) for s in siblings_of(pool, pools)) if settings.earlier else () for pool in pools
-    ]  # fmt: skip
+    pools: Sequence[Pool], contenders: Sequence[Contender], seeds: Sequence[int], settings: Settings,
+    others: Sequence[Pool] = (),
+) -> list[Task]:  # fmt: skip
+    """Every pool with every contender and seed; first all with the first seed, to have something to see soon.
+
+    Siblings are looked for among the `others`, too: their places are those in [*pools, *others].
+    """
+    every = [*pools, *others]
+    place = {pool.name: i for i, pool in enumerate(every)}
+    families = [tuple(place[s.name] for s in siblings_of(p, every)) if settings.earlier else () for p in pools]
     return [
         Task(
-            key=key(pool, contender, seed, settings, [pools[i] for i in families[p]]),
+            key=key(pool, contender, seed, settings, [every[i] for i in families[p]]),
             pool=p, contender=contender, seed=seed, settings=settings, siblings=families[p],
         )
         for seed in seeds for p, pool in enumerate(pools) for contender in contenders
@@ -66,7 +70,8 @@ class _Worker(NamedTuple):
 def perform(todo: Sequence[Task], pools: Sequence[Pool], make: Make, jobs: int) -> Generator[Run | Broken]:
     """Make the runs, `jobs` at once, and give each as it ends. Whoever stops listening ends them all.
 
-    `make` is called in other processes, and must be a function that can be found there by its name.
+    `pools` are those that the tasks name by their place, others included. `make` is called in other processes, and must
+    be a function that can be found there by its name.
     """
     waiting = list(reversed(todo))
     at_work: dict[Connection, tuple[_Worker, Task]] = {}

@@ -19,6 +19,8 @@ from ._random import ROUNDING
 RESAMPLED = 1000
 LEAST = 5
 INTERVAL = (0.025, 0.975)
+MATERIAL = 0.02
+"""Runs that did not get there make an acceleration a bound where they could move it by more than this share."""
 Side = Literal["", "≥", "≤", "~"]
 Indices = npt.NDArray[np.intp]
 
@@ -132,7 +134,7 @@ def acceleration(random: Floats, taken: Times) -> tuple[Estimate, Floats]:
     """
     which, all_once = draws(len(taken.trials)), np.arange(len(taken.trials))[None]
     least, most = (float(_accelerations(random, t, all_once)[0]) for t in (taken.most, taken.least))
-    side: Side = "≤" if most > least * (1 + 1e-9) else ""
+    side: Side = "≤" if most > least * (1 + MATERIAL) else ""
     low, high = (_accelerations(random, t, which) for t in (taken.most, taken.least))
     return _estimate(most, len(taken.trials), low, high, side), high
 
@@ -149,7 +151,7 @@ def within(random: Floats, budget: int, taken: Times) -> tuple[Estimate, Floats]
     plain, _ = acceleration(random, taken)
     value = float(_accelerations(capped, taken.least, all_once)[0])
     boot = _accelerations(capped, taken.least, draws(len(taken.trials)))
-    side: Side = "~" if plain.side else "≥" if value < plain.value * (1 - 1e-9) else ""
+    side: Side = "~" if plain.side else "≥" if value < plain.value * (1 - MATERIAL) else ""
     return _estimate(value, len(taken.trials), boot, boot, side), boot
 
 
@@ -168,7 +170,8 @@ def _accelerations(random: Floats, trials: Floats, which: Indices) -> Floats:
         chance = (weights * np.where(never, 1.0, random[runs[None], at])).sum(axis=1)
         enough = chance >= 0.5 - ROUNDING
         low, high = np.where(enough, low, x), np.where(enough, x, high)
-    return np.where(high < 1e-6, 0.0, high)
+    # The true value is a ratio of whole numbers just below.
+    return np.where(high < 1e-6, 0.0, np.round(high, 8))
 
 
 def ratio(a: Times, b: Times) -> tuple[Estimate, Floats]:

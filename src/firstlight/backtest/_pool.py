@@ -84,13 +84,17 @@ class Pool(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=T
         what = (self.spec.parameters, self.spec.constraints, goal, self.spec.pool, self.observables, self.outcomes)
         return hashlib.sha256(msgspec.json.encode(what, order="sorted")).hexdigest()
 
+    def row(self, point: core.Point) -> tuple[core.Scalar, ...]:
+        """The values of a point in the order of the pool's columns; those it lacks are left out."""
+        assert self.spec.pool is not None
+        return tuple(point[c] for c in self.spec.pool.columns if c in point)
+
     def find(self, point: core.Point) -> int | None:
         """The row of a point; numbers may differ by rounding. None where it is not in the pool."""
         assert self.spec.pool is not None
-        columns = self.spec.pool.columns
-        if point.keys() != set(columns):
+        if point.keys() != set(self.spec.pool.columns):
             return None
-        wanted = tuple(point[c] for c in columns)
+        wanted = self.row(point)
         exact = self.places.get(wanted)
         if exact is not None:
             return exact

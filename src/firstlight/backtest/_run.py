@@ -8,6 +8,7 @@ from typing import Literal
 import msgspec
 import numpy as np
 from msgspec.structs import replace
+from scipy.stats import spearmanr
 
 from firstlight import core
 
@@ -165,8 +166,16 @@ def best_rows(pool: Pool, fails: Flags) -> list[set[int]]:
 # ------------------------------------------------------------------ earlier campaigns
 
 
+SAME = 0.95
+"""Where the outcomes of two pools at the points they share are ordered alike to this rank correlation, these are the
+same experiments, told twice."""
+
+
 def siblings_of(pool: Pool, others: Sequence[Pool]) -> list[Pool]:
-    """The pools whose parameters overlap: more than half of this one's by name and kind, and its first observable."""
+    """The pools whose parameters overlap: more than half of this one's by name and kind, and its first observable.
+
+    The same experiments in another file are no sibling: to know them would be to know the answers.
+    """
     own = {(p.name, _words(p)) for p in pool.spec.parameters}
     return [
         other
@@ -174,7 +183,18 @@ def siblings_of(pool: Pool, others: Sequence[Pool]) -> list[Pool]:
         if other.name != pool.name
         and pool.observables[0] in other.observables
         and 2 * len(own & {(p.name, _words(p)) for p in other.spec.parameters}) > len(own)
+        and not _same_experiments(pool, other)
     ]
+
+
+def _same_experiments(pool: Pool, other: Pool) -> bool:
+    shared = [(i, j) for i, point in enumerate(pool.points) if (j := other.places.get(other.row(point))) is not None]
+    if 2 * len(shared) < len(pool):
+        return False
+    column = other.observables.index(pool.observables[0])
+    told = np.array([(pool.means[i, 0], other.means[j, column]) for i, j in shared])
+    told = told[~np.isnan(told).any(axis=1)]
+    return len(told) > 2 and bool(spearmanr(told[:, 0], told[:, 1]).statistic >= SAME)
 
 
 def _words(parameter: core.Parameter) -> bool:

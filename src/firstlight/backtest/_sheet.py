@@ -11,6 +11,8 @@ from arro3.io import read_parquet
 
 from firstlight import core
 
+OWN = {"spec", "columns"}
+"""What an export of ours says of itself."""
 Cell = str | float | int | bool | None
 
 
@@ -93,14 +95,14 @@ def _parquet(path: Path) -> Sheet:
     table = read_parquet(path).read_all()
     own = dict(table.schema.metadata or {}).get(b"firstlight")
     columns: dict[str, list[Cell]] = {str(name): list(table.column(name).to_pylist()) for name in table.column_names}
-    return Sheet(
-        columns=columns, lines=tuple(range(1, table.num_rows + 1)), about=msgspec.json.decode(own) if own else {}
-    )
+    about = msgspec.json.decode(own) if own else {}
+    lines = tuple(range(1, table.num_rows + 1))
+    return Sheet(columns=columns, lines=lines, about=about if about.keys() >= OWN else {})
 
 
 def _json(path: Path) -> Sheet:
     content = msgspec.json.decode(path.read_bytes())
-    if not isinstance(content, dict) or not {"spec", "records", "columns"} <= content.keys():
+    if not isinstance(content, dict) or not {"records", *OWN} <= content.keys():
         raise ValueError("it is not a dataset that firstlight exported")
     records, names = content.pop("records"), [column["name"] for column in content["columns"]]
     return Sheet(

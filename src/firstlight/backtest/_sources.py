@@ -36,10 +36,12 @@ class Form(core.Value, frozen=True):
 
 
 class Found(core.Value, frozen=True):
-    """The pools of a directory tree in the order of their names, and everything that could not be used."""
+    """The pools of a directory tree that were asked for, in the order of their names; what could not be used; and the
+    other pools, from which strategies may learn."""
 
     pools: tuple[Pool, ...]
     faults: tuple[Fault, ...]
+    others: tuple[Pool, ...] = ()
 
 
 def pools(
@@ -83,8 +85,10 @@ def find(
             take(_export(path, str(path.relative_to(root))))
     if objectives == "first":
         found = [p if len(p.spec.goal.objectives) == 1 else _first(p) for p in found]
-    kept = _chosen(found, names, faults)
-    return Found(pools=kept, faults=tuple(f for f in faults if not names or _concerns(f, kept, names)))
+    unique = _unique(found, faults)
+    kept = tuple(p for p in unique if not names or any(fnmatch.fnmatchcase(p.name, n) for n in names))
+    told = tuple(f for f in faults if not names or _concerns(f, kept, names))
+    return Found(pools=kept, faults=told, others=tuple(p for p in unique if p not in kept))
 
 
 def _concerns(fault: Fault, kept: Sequence[Pool], names: Sequence[str]) -> bool:
@@ -94,17 +98,14 @@ def _concerns(fault: Fault, kept: Sequence[Pool], names: Sequence[str]) -> bool:
     return any(p.source == fault.file for p in kept) or any(fnmatch.fnmatchcase(c, n) for c in called for n in names)
 
 
-def _chosen(found: Iterable[Pool], names: Sequence[str], faults: list[Fault]) -> tuple[Pool, ...]:
+def _unique(found: Iterable[Pool], faults: list[Fault]) -> list[Pool]:
     kept: dict[str, Pool] = {}
     for pool in sorted(found, key=lambda p: (p.name, p.source)):
-        if names and not any(fnmatch.fnmatchcase(pool.name, pattern) for pattern in names):
-            continue
-        if pool.name in kept:
-            message = f"there is a pool {pool.name} already, in {kept[pool.name].source}: give one of them another id"
+        first = kept.setdefault(pool.name, pool)
+        if first is not pool:
+            message = f"there is a pool {pool.name} already, in {first.source}: give one of them another id"
             faults.append(Fault(file=pool.source, line=0, message=message))
-            continue
-        kept[pool.name] = pool
-    return tuple(kept.values())
+    return list(kept.values())
 
 
 def _few(faults: list[Fault]) -> list[Fault]:
@@ -225,7 +226,15 @@ def _described(path: Path, root: Path, form: Form) -> tuple[Path | None, tuple[P
         source = str(table.relative_to(root)) if table.is_relative_to(root) else str(table)
         return table, _with_document(document, path.stem, read_sheet(table), source, form)
     except ValueError as error:
-        return table, (None, [Fault(file=str(path), line=0, message=str(error).removeprefix(f"{path}: "))])
+        return table, (None, [_said(path, root, line) for line in str(error).splitlines()])
+
+
+def _said(path: Path, root: Path, text: str) -> Fault:
+    """One line of what is wrong with a description, with the line of the file where it is told."""
+    told = re.fullmatch(rf"(?:{re.escape(str(path))}:(?:(\d+):)? )?(.*)", text)
+    line, message = (told[1], told[2]) if told else (None, text)
+    file = path.relative_to(root) if path.is_relative_to(root) else path
+    return Fault(file=str(file), line=int(line or 0), message=message)
 
 
 def _table_of(path: Path, root: Path, name: object) -> Path:
@@ -336,8 +345,13 @@ def _export(path: Path, source: str) -> tuple[Pool | None, list[Fault]]:
         return None, [Fault(file=source, line=0, message=message)]
     try:
         spec = msgspec.convert(sheet.about["spec"], core.CampaignSpec)
-    except (KeyError, ValueError) as error:
+    except ValueError as error:
         return None, [Fault(file=source, line=0, message=f"its specification cannot be read: {error}")]
-    failed = [isinstance(f, str) and bool(f) for f in sheet.columns.get("failure", [None] * len(sheet.lines))]
+    roles = {str(column["name"]): (column["role"], column["type"]) for column in sheet.about["columns"]}
+    # A parameter whose name is taken in the table has another one there; the order is that of the specification.
+    varied = [name for name, (role, _) in roles.items() if role == "parameter"]
+    headers = dict(zip((p.name for p in spec.parameters), varied, strict=False))
+    flags = next((name for name, of in roles.items() if of == ("failure", "bool")), None)
+    failed = [bool(f) for f in sheet.columns[flags]] if flags else []
     spec = replace(spec, goal=replace(spec.goal, budget=core.Budget()), procedure=NOWHERE)
-    return assembled(path.stem, spec, sheet, {}, source, (), failed)
+    return assembled(path.stem, spec, sheet, headers, source, (), failed)

@@ -77,8 +77,8 @@ def markdown(comparison: Comparison, pools: Sequence[Pool]) -> str:
     lines += [
         f"Budget {s.budget}, {s.count} at a time, outcomes: {s.noise} of replicates{hidden}{earlier}. Intervals: 95 %, "
         "by the bootstrap. `to best 1 %` and `to best` are trials, median; `acceleration` is to the best 1 %. ≥ and ≤: "
-        f"runs that did not get there give bounds only; ~: on both sides. EF after {(s.budget + 1) // 2} trials; CPU of "
-        "one suggestion, median.",
+        f"runs that did not get there give bounds only; ~: on both sides. EF after {(s.budget + 1) // 2} trials; CPU "
+        "of one suggestion, median.",
         "",
     ]
     lines += [

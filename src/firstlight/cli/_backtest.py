@@ -106,8 +106,8 @@ def backtest(
         except parts.backtest.MissingExtra as missing:
             raise Problem(Exit.BAD_INPUT, str(missing), hint="Or leave out --out.") from missing
     file = keep or (out / "runs.jsonl" if out else None)
-    todo = parts.backtest.tasks(found.pools, contenders, range(1, seeds + 1), settings)
-    runs, broken = _perform(here, found.pools, todo, file, jobs or os.cpu_count() or 1)
+    todo = parts.backtest.tasks(found.pools, contenders, range(1, seeds + 1), settings, found.others)
+    runs, broken = _perform(here, [*found.pools, *found.others], todo, file, jobs or os.cpu_count() or 1)
     comparison = parts.backtest.compare(found.pools, contenders, runs, settings)
     written = parts.backtest.write(comparison, found.pools, contenders, runs, out) if out and runs else []
     for line in broken:
