@@ -4,6 +4,7 @@ import json
 import os
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,7 +39,7 @@ def kinds(pool: Pool) -> dict[str, str]:
 
 
 def test_a_folder_as_in_olympus(tmp_path: Path) -> None:
-    parameters = [
+    parameters: list[dict[str, object]] = [
         {"name": "base", "type": "categorical", "options": ["K2CO3", "Et3N", "DBU"], "descriptors": []},
         {"name": "T", "type": "continuous", "low": 20, "high": 100},
     ]
@@ -92,7 +93,7 @@ def test_a_simplex_is_a_mixture_only_where_it_is_one(tmp_path: Path) -> None:
 def test_several_goals_are_several_objectives_unless_the_first_is_asked_for(tmp_path: Path) -> None:
     x = [{"name": "x", "type": "continuous", "low": 0, "high": 1}]
     olympus(tmp_path / "two", "0,1,9\n0.7,2,8\n", x, ("yield", "waste"), ["maximize", "minimize"])
-    several, first = (only(app.find_pools(tmp_path, objectives=which)) for which in ("all", "first"))  # type: ignore[arg-type]
+    several, first = (only(app.find_pools(tmp_path, objectives=which)) for which in ("all", "first"))
     assert [o.direction for o in several.spec.goal.objectives] == ["maximize", "minimize"]
     assert first.spec.goal.objectives == several.spec.goal.objectives[:1]
     assert first.outcomes == (((1.0,),), ((2.0,),))
@@ -261,7 +262,11 @@ def test_the_digest_is_of_the_content(tmp_path: Path) -> None:
 
 def test_a_parquet_file_with_a_description(tmp_path: Path) -> None:
     number, word = DataType.float64(), DataType.string()
-    columns = {"x": Array([0.5, 1.5], number), "s": Array(["u", "v"], word), "y": Array([1.0, None], number)}
+    columns: dict[str, Any] = {
+        "x": Array([0.5, 1.5], number),
+        "s": Array(["u", "v"], word),
+        "y": Array([1.0, None], number),
+    }
     with (tmp_path / "p.parquet").open("wb") as file:
         write_parquet(Table.from_pydict(columns), file)
     (tmp_path / "p.json").write_text(json.dumps({"objectives": {"y": "minimize"}}))

@@ -1,6 +1,7 @@
 """The verb, as it is typed: the table, the files, what goes wrong, and what survives."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -119,13 +120,14 @@ def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(data: Path, tmp_path: P
     begun = subprocess.Popen(
         [*PROGRAM, "backtest", "--data", str(data), "--strategies", "bayes", "--seeds", "200", "--budget", "30",
          "--jobs", "1", "--keep", str(file)],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
     deadline = time.monotonic() + 60
     while not (file.exists() and file.read_bytes().count(b"\n") >= 2):
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    begun.send_signal(signal.SIGINT)
+    # A terminal sends it to all processes at once.
+    os.killpg(begun.pid, signal.SIGINT)
     _, said = begun.communicate(timeout=30)
     assert begun.returncode == 3
     assert f"of 400 runs are kept in {file}; the same command goes on" in said

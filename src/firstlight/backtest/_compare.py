@@ -107,10 +107,9 @@ def compare(
     cells, taken = list[Cell](), dict[str, dict[str, Times]]()
     overall: dict[str, list[tuple[Estimate, Floats]]] = {}
     for pool in pools:
-        shared = yardstick(pool, settings, 0)
         for label in (c.label for c in contenders if (pool.name, c.label) in by_pair):
             mine = by_pair[pool.name, label]
-            sticks = [yardstick(pool, settings, r.seed) for r in mine] if settings.hide else [shared] * len(mine)
+            sticks = [yardstick(pool, settings, run.seed) for run in mine]
             needed = {target: _times(target, mine, sticks) for target in LEVELS}
             faster = {target: _acceleration(target, needed[target], sticks) for target in LEVELS}
             cells.append(_cell(pool.name, label, mine, sticks, needed, faster))
@@ -135,7 +134,7 @@ def _acceleration(target: Target, taken: Times, sticks: Sequence[Yardstick]) -> 
 
 
 def _random(target: Target, sticks: Sequence[Yardstick]) -> Floats:
-    chance = {id(stick): stick.random(target) for stick in sticks}
+    chance = {key: stick.random(target) for key, stick in {id(s): s for s in sticks}.items()}
     return np.array([chance[id(stick)] for stick in sticks])
 
 
@@ -143,7 +142,8 @@ def _cell(
     pool: str, label: str, runs: Sequence[Run], sticks: Sequence[Yardstick],
     needed: Mapping[Target, Times], faster: Mapping[Target, tuple[Estimate, Floats]],
 ) -> Cell:  # fmt: skip
-    random = {id(stick): stick.random_quality().mean() for stick in sticks}
+    unlike = {id(stick): stick for stick in sticks}
+    random = {key: stick.random_quality().mean() for key, stick in unlike.items()}
     at = (sticks[0].budget + 1) // 2
     failed = [sum(v is None for v in run.values) / max(len(run.values), 1) for run in runs]
     return Cell(
@@ -151,7 +151,7 @@ def _cell(
         reached={
             target: Reached(
                 found=needed[target].found, trials=median_trials(needed[target]), acceleration=faster[target][0],
-                random=float(np.mean([np.argmax(stick.random(target) >= 0.5 - 1e-12) for stick in sticks])),
+                random=float(np.mean([np.argmax(s.random(target) >= 0.5 - 1e-12) for s in unlike.values()])),
             )
             for target in LEVELS
         },

@@ -135,7 +135,8 @@ def acceleration(random: Floats, taken: Times) -> tuple[Estimate, Floats]:
     which, all_once = draws(len(taken.trials)), np.arange(len(taken.trials))[None]
     least, most = (float(_accelerations(random, t, all_once)[0]) for t in (taken.most, taken.least))
     side: Side = "≤" if most > least * (1 + MATERIAL) else ""
-    low, high = (_accelerations(random, t, which) for t in (taken.most, taken.least))
+    high = _accelerations(random, taken.least, which)
+    low = _accelerations(random, taken.most, which) if any(taken.censored) else high
     return _estimate(most, len(taken.trials), low, high, side), high
 
 

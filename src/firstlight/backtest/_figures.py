@@ -98,7 +98,7 @@ def _curve(axes: Axes, comparison: Comparison, pool: Pool, runs: Sequence[Run], 
         mine = [r for r in runs if r.contender == label]
         if not mine:
             continue
-        sticks = [yardstick(pool, settings, r.seed) for r in mine] if settings.hide else [stick] * len(mine)
+        sticks = [yardstick(pool, settings, r.seed) for r in mine]
         each = np.array(
             [s.quality(r) if several else _shown(objective, s.best(r)) for s, r in zip(sticks, mine, strict=True)]
         )

@@ -39,6 +39,10 @@ def _volume(front: Floats, reference: Floats) -> float:
     """By slabs along the last objective, each of which has a volume of one dimension less."""
     if front.shape[1] == 1:
         return float(reference[0] - front[:, 0].min())
+    if front.shape[1] == 2:
+        # The rows are sorted by the first objective, and none dominates another: a staircase.
+        steps = np.append(front[1:, 0], reference[0]) - front[:, 0]
+        return float(steps @ (reference[1] - front[:, 1]))
     front = front[np.argsort(front[:, -1], kind="stable")]
     heights = np.diff(np.append(front[:, -1], reference[-1]))
     return float(

@@ -17,11 +17,11 @@ Replicates = tuple[tuple[float, ...], ...]
 """What was observed at one row: a tuple a repetition, a value an observable. None at all where the trial failed."""
 
 
-class Pool(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
+class Pool(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True, eq=False):
     """Points with known outcomes, as a campaign whose answers are looked up.
 
     `spec.pool` lists the points; `outcomes` has for each of them the replicates of the `observables`, in their order.
-    `assumed` says in words what the data did not.
+    `assumed` says in words what the data did not. Two pools are equal where they are one; `digest` compares content.
     """
 
     name: str

@@ -205,9 +205,9 @@ def _words(parameter: core.Parameter) -> bool:
 
 def archive(siblings: Sequence[Pool], settings: Settings, seed: int) -> tuple[core.Earlier, ...]:
     """Trials at random of every sibling, as they came out, shuffled among themselves, or upside down."""
-    return tuple(_earlier(s, settings, np.random.default_rng([seed, n, 0xA5C])) for n, s in enumerate(siblings)) if (
-        settings.earlier
-    ) else ()  # fmt: skip
+    if not settings.earlier:
+        return ()
+    return tuple(_earlier(s, settings, np.random.default_rng([seed, n, 0xA5C])) for n, s in enumerate(siblings))
 
 
 def _earlier(pool: Pool, settings: Settings, rng: np.random.Generator) -> core.Earlier:

@@ -1,7 +1,7 @@
 """What a run is measured by: how good every row of its pool is, and how random search fares there."""
 
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Literal
 
 import numpy as np
@@ -95,8 +95,16 @@ class Yardstick(Struct, frozen=True, kw_only=True, dict=True):
 
     def share(self, rows: Sequence[int]) -> Floats:
         """The share of the pool's hypervolume after each of these rows."""
-        scaled, reference, whole = self._box
-        return shares(scaled[list(rows)], reference) / whole
+        known, rows = self._shares, tuple(rows)
+        if rows not in known:
+            scaled, reference, whole = self._box
+            known[rows] = shares(scaled[list(rows)], reference) / whole
+        return known[rows]
+
+    @cached_property
+    def _shares(self) -> dict[tuple[int, ...], Floats]:
+        """What was worked out: every run is looked at several times."""
+        return {}
 
     @cached_property
     def _box(self) -> tuple[Floats, Floats, float]:
@@ -124,9 +132,14 @@ class Yardstick(Struct, frozen=True, kw_only=True, dict=True):
 
 
 def yardstick(pool: Pool, settings: Settings, seed: int) -> Yardstick:
-    """The yardstick of the runs with this seed."""
-    fails = hidden(pool, settings.hide, seed) if settings.hide else np.zeros(len(pool), dtype=bool)
-    return Yardstick(pool=pool, fails=fails, budget=settings.budget)
+    """The yardstick of the runs with this seed: one for all seeds where nothing is hidden."""
+    return _yardstick(pool, settings.budget, settings.hide, seed if settings.hide else 0)
+
+
+@lru_cache(maxsize=1024)
+def _yardstick(pool: Pool, budget: int, hide: float, seed: int) -> Yardstick:
+    fails = hidden(pool, hide, seed) if hide else np.zeros(len(pool), dtype=bool)
+    return Yardstick(pool=pool, fails=fails, budget=budget)
 
 
 def stretched(curve: Floats, length: int, empty: float) -> Floats:
