@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 from msgspec.structs import replace
@@ -18,6 +18,9 @@ from . import config, core, engine, plugins
 from .core import Campaign, CampaignSpec, Entry, Fact, Journal, Ledger, Ports, Results
 from .journal.archive import JournalArchive
 from .units import PintUnits
+
+if TYPE_CHECKING:
+    from . import backtest
 
 SHIPPED_WITH = (
     "firstlight", "msgspec", "numpy", "scipy",
@@ -284,6 +287,27 @@ def check_spec(spec: CampaignSpec, facilities: Iterable[str] = ()) -> CampaignSp
     return config.check_campaign(
         spec, units=PintUnits(), known=_known(facilities), infeasible=_infeasible, unperformable=_unperformable
     )
+
+
+def find_pools(
+    directory: Path, describe: Sequence[Path] = (), objectives: Literal["all", "first"] = "all",
+    names: Sequence[str] = (),
+) -> "backtest.Found":  # fmt: skip
+    """Every pool in a directory tree, with descriptions read as campaign files are (see backtest.find)."""
+    from . import backtest  # It brings numpy, which few commands need.
+
+    form = backtest.Form(read=config.read_document, spec=_described)
+    return backtest.find(directory, describe=describe, form=form, objectives=objectives, names=names)
+
+
+def _described(document: Mapping[str, Any]) -> CampaignSpec:
+    return config.load_campaign(document, units=PintUnits(), known=_known(()))
+
+
+def make_strategy(name: str, options: Mapping[str, object]) -> core.Strategy:
+    """A strategy by its name, for a back-test. Raises UnknownPart or BrokenPart."""
+    strategy: core.Strategy = plugins.make("strategies", name, options)
+    return strategy
 
 
 def _known(facilities: Iterable[str]) -> config.Known:

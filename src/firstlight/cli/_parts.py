@@ -4,9 +4,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .. import app, catalog, config, domains, journal, plugins, reports
+    from .. import app, backtest, catalog, config, domains, journal, plugins, reports
 
-__all__ = ["app", "catalog", "config", "domains", "journal", "plugins", "reports"]
+__all__ = ["app", "backtest", "catalog", "config", "domains", "journal", "plugins", "reports"]
 
 
 def __getattr__(name: str) -> Any:

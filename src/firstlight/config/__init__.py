@@ -1,6 +1,6 @@
 """The border where a file becomes typed values: campaign files, and the settings of a data directory."""
 
-from ._campaign import check_campaign, dump_campaign, load_campaign
+from ._campaign import check_campaign, dump_campaign, load_campaign, read_document
 from ._people import read_budget, read_correction, read_point, read_region
 from ._problems import BadCampaign, Checker, Known
 from ._settings import BadSettings, Settings, load_settings
@@ -19,6 +19,7 @@ __all__ = [
     "load_settings",
     "read_budget",
     "read_correction",
+    "read_document",
     "read_point",
     "read_region",
     "write_template",

@@ -61,6 +61,11 @@ def load_campaign(
     return spec
 
 
+def read_document(source: Path | str) -> dict[str, Any]:
+    """The plain values in a file (a Path, YAML or JSON) or in YAML text, read as a campaign is. Raises BadCampaign."""
+    return _document(source, str(source) if isinstance(source, Path) else "")
+
+
 def check_campaign(
     spec: CampaignSpec,
     *,
