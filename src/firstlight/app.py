@@ -96,12 +96,14 @@ class App:
 
     def read_spec(self, source: Path) -> CampaignSpec:
         """A specification from a file. Raises config.BadCampaign naming every problem."""
-        return config.load_campaign(
-            source,
-            units=self.units,
-            known=_known(self.settings.facilities),
-            infeasible=_infeasible,
-            unperformable=_unperformable,
+        return _plated(
+            config.load_campaign(
+                source,
+                units=self.units,
+                known=_known(self.settings.facilities),
+                infeasible=_infeasible,
+                unperformable=_unperformable,
+            )
         )
 
     def check_spec(self, spec: CampaignSpec) -> CampaignSpec:
@@ -284,8 +286,10 @@ class App:
 
 def check_spec(spec: CampaignSpec, facilities: Iterable[str] = ()) -> CampaignSpec:
     """A specification made in Python, held to the rules of a file. Raises config.BadCampaign."""
-    return config.check_campaign(
-        spec, units=PintUnits(), known=_known(facilities), infeasible=_infeasible, unperformable=_unperformable
+    return _plated(
+        config.check_campaign(
+            spec, units=PintUnits(), known=_known(facilities), infeasible=_infeasible, unperformable=_unperformable
+        )
     )
 
 
@@ -324,6 +328,14 @@ def _infeasible(spec: CampaignSpec) -> str | None:
     from .strategies import infeasible  # It brings scipy, which few commands need.
 
     return infeasible(spec)
+
+
+def _plated(spec: CampaignSpec) -> CampaignSpec:
+    """The specification, unless its strategy knows no plates and it wants some. Raises config.BadCampaign."""
+    if spec.shared and not getattr(plugins.load("strategies", spec.strategy.name), "plates", False):
+        message = f"strategy {spec.strategy.name} does not let the points of a batch share settings"
+        raise config.BadCampaign([core.Problem("shared", message, "Use bayes, transfer, random or sobol.")])
+    return spec
 
 
 def _unperformable(spec: CampaignSpec) -> str | None:

@@ -148,6 +148,11 @@ class Stages:
         for proposal in proposals:
             if wrong := core.violations(spec, proposal.point):
                 raise ValueError(f"strategy {spec.strategy.name} proposed an impossible point: {'; '.join(wrong)}")
+        for first in range(0, len(proposals), spec.batch) if spec.shared else ():
+            plate = [[p.point[name] for name in spec.shared] for p in proposals[first : first + spec.batch]]
+            if any(settings != plate[0] for settings in plate):
+                names = ", ".join(spec.shared)
+                raise ValueError(f"strategy {spec.strategy.name} proposed a batch whose points do not share {names}")
         return proposals, core.Asked(known=campaign.seq, count=count, seed=seed, place=0)
 
     async def _proposed(self, proposals: Sequence[core.Proposal], asked: core.Asked) -> AsyncIterator[Fact]:

@@ -3,7 +3,7 @@
 import hashlib
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -106,6 +106,21 @@ class Taken:
         self._keys.add(self._key(self._encoding.points(row)[0]))
         features = self._encoding.features(row)
         self.features, self._busy = np.vstack([self.features, features]), np.vstack([self._busy, features])
+
+
+def room(space: Space, points: Sequence[core.Point]) -> Space:
+    """Where the next point of a design may be: on a plate, only where it shares the settings of the plate's first."""
+    shared, place = space.spec.shared, len(points) % space.spec.batch
+    if not shared or not place:
+        return space
+    first = points[len(points) - place]
+    return space.narrowed({name: first[name] for name in shared})
+
+
+def no_plates(strategy: str, spec: core.CampaignSpec) -> None:
+    """Refuse a campaign whose batches share settings. Raises ValueError."""
+    if spec.shared:
+        raise ValueError(f"strategy {strategy} does not keep shared settings: use bayes, random or sobol")
 
 
 def spread(space: Space, taken: Taken, count: int, rng: np.random.Generator, unit: Array | None = None) -> Array:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 from scipy.special import logsumexp
+from scipy.stats import chi2
 
 from firstlight import core
 
@@ -87,7 +88,7 @@ def learn(
     surrogate = Surrogate(
         goal=spec.goal,
         gps=gps,
-        success={cause: _success(r, use, failed, encoding) for cause, failed in r.failed.items()},
+        success={cause: _success(r, use, cause, encoding) for cause in r.failed},
         known=r.losses[counts],
         noisy=_noisy(r),
         trials=len(r),
@@ -154,7 +155,9 @@ def _variances(rows: Sequence[core.Row], name: str) -> Array:
         return known
     scatter = np.array([np.var(np.clip([o.value for o in several[i]], -HUGE, HUGE), ddof=1) for i in bare])
     counts = np.array([len(several[i]) for i in bare])
-    pooled = float(((counts - 1) * scatter).sum() / (counts - 1).sum())
+    # Their median, as a variance: one trial that scatters widely says little of the others.
+    freedom = float(np.median(counts - 1))
+    pooled = float(np.median(scatter)) * freedom / float(chi2.median(freedom))
     known[bare] = (POOLED * pooled + (counts - 1) * scatter) / (POOLED + counts - 1) / counts
     return known
 
@@ -194,9 +197,11 @@ def _predictor(
     return Mixture([gps[i] for i in kept], weights[kept] / weights[kept].sum()), weights
 
 
-def _success(r: Readings, use: Indices, failed: Array, encoding: Encoding) -> GP:
-    """A Gaussian process of success (1) and failure (0) by one cause."""
-    x, y = np.vstack([r.features[use], failed]), np.r_[np.ones(len(use)), np.zeros(len(failed))]
+def _success(r: Readings, use: Indices, cause: str, encoding: Encoding) -> GP:
+    """A Gaussian process of not failing (1) and failing (0) by one cause; who failed by another did not by this."""
+    failed, others = r.failed[cause], [x for c, x in r.failed.items() if c != cause]
+    x = np.vstack([r.features[use], *others, failed])
+    y = np.r_[np.ones(len(x) - len(failed)), np.zeros(len(failed))]
     lengths = np.full(len(encoding.names), SUCCESS_LENGTH)
     return GP(x, y, np.zeros(len(y)), encoding.owner, Hyper(lengths, 0.01, 1.0), *scaling(y))
 

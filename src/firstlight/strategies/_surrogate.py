@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,11 +12,13 @@ from scipy.special import log_ndtr, ndtr
 from firstlight import core
 
 from ._acquisition import log_ei, log_kept, log_smooth_improvement, loss_of, normals
-from ._encoding import Array
+from ._encoding import Array, Indices
 from ._gp import GP, Belief, Predictor
 from ._hypervolume import boxes, log_ehvi, thinned
 
 DRAWS = 64
+APART = 0.01
+"""Two points whose squared distance is less are not worth naming both."""
 OUTLOOK = (256, 1024)
 """How many points and how many draws the outlook looks at."""
 
@@ -245,14 +247,11 @@ class Surrogate:
         return -np.maximum(loss_of(o, belief.mean) - belief.deviation, 0.0)
 
 
-def far_apart(features: Array, order: Sequence[int], chosen: Array, count: int) -> list[int]:
+def far_apart(features: Array, order: Indices, chosen: Array, count: int) -> list[int]:
     """The first of an order that lie apart from what is chosen (1, D) and from each other."""
     found: list[int] = []
-    near = [chosen[0]]
-    for i in order:
-        if min(float(((features[i] - x) ** 2).sum()) for x in near) > 0.01:
-            found.append(i)
-            near.append(features[i])
-        if len(found) == count:
-            break
+    apart = ((features[order] - chosen) ** 2).sum(1)
+    while len(found) < count and (apart > APART).any():
+        found.append(int(order[np.argmax(apart > APART)]))
+        apart = np.minimum(apart, ((features[order] - features[found[-1]]) ** 2).sum(1))
     return found

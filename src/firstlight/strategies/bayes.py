@@ -8,7 +8,7 @@ from threadpoolctl import ThreadpoolController
 
 from firstlight import core
 
-from ._common import Memo, Taken, generator, space_of, spread, unknown_options, whole_option
+from ._common import Memo, Taken, generator, room, space_of, spread, unknown_options, whole_option
 from ._encoding import Array
 from ._gp import Hyper
 from ._learn import COLD, Hypothesis, learn
@@ -40,6 +40,8 @@ class Bayes:
     where the others do not tell. `initial` is the number of space-filling points: 2 on a pool, else twice the
     number of parameters and two, at most 20.
     """
+
+    plates = True
 
     def __init__(self, *, initial: int | None = None, **options: object) -> None:
         unknown_options("bayes", options, ("initial",))
@@ -87,7 +89,7 @@ class Bayes:
                     break
                 continue
             weighing = surrogate.weighed(rng)
-            choice = choose(_room(space, proposals), weighing, taken, centres, rng)
+            choice = choose(room(space, [p.point for p in proposals]), weighing, taken, centres, rng)
             if choice is None:
                 break
             if outlook is None:
@@ -109,7 +111,7 @@ class Bayes:
         self, space: Space, taken: Taken, proposals: list[core.Proposal], rng: np.random.Generator, which: str
     ) -> bool:
         """Add one point far from all others; False where there is none."""
-        rows = spread(_first_source(_room(space, proposals), len(taken.features)), taken, 1, rng)
+        rows = spread(_first_source(room(space, [p.point for p in proposals]), len(taken.features)), taken, 1, rng)
         points = space.encoding.points(rows)
         proposals += [core.Proposal(point=p, reason=f"space-filling {which}") for p in points]
         return bool(points)
@@ -120,15 +122,6 @@ def _initial(space: Space) -> int:
         return 2
     width = int((space.encoding.high > space.encoding.low).sum())
     return min(2 * (width + 1), 20)
-
-
-def _room(space: Space, proposals: Sequence[core.Proposal]) -> Space:
-    """Where the next point may be: on a plate, only where it shares the settings of the plate's first."""
-    shared, place = space.spec.shared, len(proposals) % space.spec.batch
-    if not shared or not place:
-        return space
-    first = proposals[len(proposals) - place].point
-    return space.narrowed({name: first[name] for name in shared})
 
 
 def _first_source(space: Space, number: int) -> Space:
@@ -158,17 +151,17 @@ def _outlook(goal: core.Goal, surrogate: Surrogate, features: Array, seed: int) 
 
 def _decision(space: Space, weighing: Weighing, choice: Choice, outlook: core.Outlook | None) -> core.Decision:
     surrogate, encoding = weighing.surrogate, space.encoding
-    order = np.argsort(-choice.scores, kind="stable")[:200]
-    features = encoding.features(choice.candidates[order])
-    others = far_apart(features, range(len(order)), encoding.features(choice.row), RUNNERS_UP)
+    features = encoding.features(choice.candidates)
+    order = np.argsort(-choice.scores, kind="stable")
+    others = far_apart(features, order, encoding.features(choice.row), RUNNERS_UP)
     return core.Decision(
         criterion=weighing.criterion,
         score=float(np.exp(choice.score)),
         trials=surrogate.trials,
         runners_up=tuple(
             core.Alternative(
-                point=encoding.points(choice.candidates[[order[i]]])[0],
-                score=float(np.exp(choice.scores[order[i]])),
+                point=encoding.points(choice.candidates[[i]])[0],
+                score=float(np.exp(choice.scores[i])),
                 predicted=surrogate.predicted(features[[i]]),
             )
             for i in others

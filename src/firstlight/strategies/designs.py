@@ -9,7 +9,7 @@ from scipy.stats import qmc
 
 from firstlight import core
 
-from ._common import Taken, generator, space_of, spread, unknown_options, whole_option
+from ._common import Taken, generator, no_plates, room, space_of, spread, unknown_options, whole_option
 from ._encoding import Array, Encoding
 from ._space import Space
 
@@ -17,19 +17,35 @@ from ._space import Space
 class Random:
     """Points at random: uniform over a pool or a box, near enough uniform where constraints cut."""
 
+    plates = True
+
     def __init__(self, **options: object) -> None:
         unknown_options("random", options, ())
 
     def propose(self, spec: core.CampaignSpec, results: core.Results, count: int, seed: int) -> Sequence[core.Proposal]:
         # With the number of trials in it, one seed gives other points once some are under way.
         space, rng = space_of(spec), generator(seed, len(results.rows) + len(results.pending))
+        taken = Taken(space, results)
+        points: list[core.Point] = []
+        while len(points) < count:
+            part = room(space, points)
+            # On a plate one by one, for all but the first share its settings.
+            found = self._some(part, taken, 1 if spec.shared else count, rng)
+            if not len(found):
+                break
+            if spec.shared:
+                taken.take(found)
+            points += space.encoding.points(found)
+            if not spec.shared:
+                break
+        return [core.Proposal(point=p, reason="at random") for p in points]
+
+    def _some(self, space: Space, taken: Taken, count: int, rng: np.random.Generator) -> Array:
         if space.rows is not None:
-            free = Taken(space, results).listed(space)
-            chosen = space.rows[free[rng.permutation(len(free))[:count]]]
-        else:
-            # In a space too large to list a repeat is next to impossible; looking for one would cost more and more.
-            chosen = space.sample(count + 4, rng)[:count]
-        return [core.Proposal(point=p, reason="at random") for p in space.encoding.points(chosen)]
+            free = taken.listed(space)
+            return np.asarray(space.rows[free[rng.permutation(len(free))[:count]]])
+        # In a space too large to list a repeat is next to impossible; looking for one would cost more and more.
+        return np.asarray(space.sample(count + 4, rng)[:count])
 
 
 class Sobol:
@@ -38,16 +54,25 @@ class Sobol:
     On a box without constraints the sequence goes on from design to design of one campaign.
     """
 
+    plates = True
+
     def __init__(self, **options: object) -> None:
         unknown_options("sobol", options, ())
 
     def propose(self, spec: core.CampaignSpec, results: core.Results, count: int, seed: int) -> Sequence[core.Proposal]:
         space = space_of(spec)
         taken = Taken(space, results)
-        chosen = self._plain(space, taken, results, count)
-        if chosen is None:
+        chosen = None if spec.shared else self._plain(space, taken, results, count)
+        if chosen is None and not spec.shared:
             chosen = spread(space, taken, count, generator(seed))
-        return [core.Proposal(point=p, reason="space-filling") for p in space.encoding.points(chosen)]
+        points = [] if chosen is None else space.encoding.points(chosen)
+        rng = generator(seed)
+        while spec.shared and len(points) < count:
+            found = space.encoding.points(spread(room(space, points), taken, 1, rng))
+            if not found:
+                break
+            points += found
+        return [core.Proposal(point=p, reason="space-filling") for p in points]
 
     def _plain(self, space: Space, taken: Taken, results: core.Results, count: int) -> Array | None:
         if space.spec.constraints or space.rows is not None:
@@ -77,6 +102,7 @@ class Grid:
         self.levels = whole_option("grid", "levels", levels, 1)
 
     def propose(self, spec: core.CampaignSpec, results: core.Results, count: int, seed: int) -> Sequence[core.Proposal]:
+        no_plates("grid", spec)
         space = space_of(spec)
         tried = [*results.rows, *results.pending.values()]
         taken = {tuple(row.point.get(n) for n in space.encoding.names) for row in tried}

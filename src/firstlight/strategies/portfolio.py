@@ -8,7 +8,7 @@ import numpy as np
 
 from firstlight import core
 
-from ._common import Memo, generator, space_of, unknown_options, whole_option
+from ._common import Memo, generator, no_plates, space_of, unknown_options, whole_option
 from ._encoding import Array, Indices
 from ._evolution import Group, crossed, elite, empty, group, hop_of, nearest, ranked, realised, scattered, winners
 
@@ -58,6 +58,7 @@ class Portfolio:
         self._folds: Memo[_Fold] = Memo(8)
 
     def propose(self, spec: core.CampaignSpec, results: core.Results, count: int, seed: int) -> Sequence[core.Proposal]:
+        no_plates("portfolio", spec)
         # Known again by identity: the fold keeps both alive, so their ids are not reused.
         key = (id(spec), id(results.rows[0]) if results.rows else None)
         fold = self._folds.get(key, lambda: _Fold(spec, self.members))
