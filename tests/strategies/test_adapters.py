@@ -6,6 +6,7 @@ import pytest
 
 from firstlight import core
 from firstlight.strategies.adapters.baybe import BayBE
+from firstlight.strategies.adapters.botorch import BoTorch
 from firstlight.strategies.adapters.optuna import Optuna
 from firstlight.testing.strategy import StrategyContract
 
@@ -23,4 +24,10 @@ class TestOptuna(StrategyContract):
 @needs("baybe")
 class TestBayBE(StrategyContract):
     def make(self) -> core.Strategy:
-        return BayBE(restarts=2, samples=8, configurations=4)
+        return BayBE(initial=8, restarts=1, samples=4, configurations=2, subsets=1)
+
+
+@needs("botorch")
+class TestBoTorch(StrategyContract):
+    def make(self) -> core.Strategy:
+        return BoTorch(initial=8, restarts=1, samples=8, draws=8)

@@ -16,6 +16,9 @@ from .._common import Taken, generator
 from .._encoding import Array
 from .._space import Space
 
+INSIDE = r"(ax|baybe|botorch|gpytorch|linear_operator|torch)\."
+"""The modules that call what is deprecated among themselves."""
+
 _alone = threading.Lock()
 HUGE = 1e30
 """Readings beyond this are cut to it for vendors that square them."""
@@ -24,7 +27,10 @@ HUGE = 1e30
 def vendor(module: str, extra: str) -> Any:
     """A vendor's module. Raises ValueError, saying what to install, where it is absent."""
     try:
-        return import_module(module)
+        with warnings.catch_warnings():
+            # As they are imported, vendors call what they or torch deprecate: nothing that a user here could mend.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            return import_module(module)
     except ModuleNotFoundError as error:
         raise ValueError(f"there is no module {error.name}: pip install 'firstlight[{extra}]'") from None
 
@@ -36,7 +42,9 @@ def torch_alone(seed: int, extra: str) -> Iterator[None]:
     What torch, GPyTorch and BoTorch have to say to whoever develops with them is not passed on.
     """
     with _alone, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="`torch.jit", category=DeprecationWarning)
+        warnings.filterwarnings("ignore", category=DeprecationWarning, module=INSIDE)
+        for message in ("Optimization failed", "Unknown solver options", "To copy construct from a tensor"):
+            warnings.filterwarnings("ignore", message=message)
         torch = vendor("torch", extra)
         for category in (
             vendor("botorch.exceptions.warnings", extra).BotorchWarning,
@@ -44,9 +52,15 @@ def torch_alone(seed: int, extra: str) -> Iterator[None]:
             vendor("linear_operator.utils.warnings", extra).NumericalWarning,
         ):
             warnings.simplefilter("ignore", category)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(small(seed))
-            yield
+        threads = torch.get_num_threads()
+        # The matrices are small: more threads only fight, with each other and with the trials.
+        torch.set_num_threads(1)
+        try:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(small(seed))
+                yield
+        finally:
+            torch.set_num_threads(threads)
 
 
 def small(seed: int) -> int:

@@ -18,7 +18,7 @@ FEW = 64
 
 
 class BayBE:
-    """BayBE's default: random until a trial has succeeded, then a GP with its own kernel and priors, and qLogEI.
+    """BayBE's default: random until `initial` trials have succeeded, then a GP with its own kernel and priors, and qLogEI.
 
     A pool, and any finite space of up to 20,000 points, is BayBE's discrete search space: every free row is weighed
     and none is mapped. Elsewhere constraints among discrete parameters limit the discrete part, and sums of continuous
@@ -27,15 +27,27 @@ class BayBE:
     custom encoding, a logarithmic scale the logarithm, trials under way pending experiments, several objectives a
     Pareto objective whose reference point are the thresholds, if all have one. BayBE knows no failures and no outcome
     constraints: failed trials are left out, bounds on outcomes are not heeded.
-    Between continuous parameters it optimises from `restarts` of `samples` starts (10 and 64, as BayBE has it) for each
-    of `configurations` discrete combinations, drawn at random where there are more.
+    Between continuous parameters it optimises from `restarts` of `samples` starts for each of `configurations` discrete
+    combinations (all, in BayBE) and `subsets` choices of a mixture's parts, drawn at random where there are more. The
+    other defaults are BayBE's own.
     """
 
-    def __init__(self, *, restarts: int = 10, samples: int = 64, configurations: int = 32, **options: object) -> None:
-        unknown_options("baybe", options, ("restarts", "samples", "configurations"))
+    def __init__(
+        self,
+        *,
+        initial: int = 1,
+        restarts: int = 10,
+        samples: int = 64,
+        configurations: int = 32,
+        subsets: int = 10,
+        **options: object,
+    ) -> None:
+        unknown_options("baybe", options, ("initial", "restarts", "samples", "configurations", "subsets"))
+        self.initial = whole_option("baybe", "initial", initial, 1)
         self.restarts = whole_option("baybe", "restarts", restarts, 1)
         self.samples = whole_option("baybe", "samples", samples, 1)
         self.configurations = whole_option("baybe", "configurations", configurations, 1)
+        self.subsets = whole_option("baybe", "subsets", subsets, 1)
         vendor("baybe", "baybe")
         self._searches: Memo[_Search] = Memo(4)
 
@@ -60,7 +72,8 @@ class BayBE:
             if row is not None:
                 taken.take(row)
                 chosen.append(row)
-        return proposals(space, chosen, f"BayBE: {search.criterion if told else 'random until a trial has succeeded'}")
+        first = f"random until {self.initial} trials have succeeded ({len(told)} have)"
+        return proposals(space, chosen, f"BayBE: {search.criterion if len(told) >= self.initial else first}")
 
     def _recommend(
         self, search: "_Search", count: int, searchspace: Any,
@@ -68,9 +81,10 @@ class BayBE:
     ) -> Any:  # fmt: skip
         """What the two-phase recommender, which BayBE's campaigns have by default, recommends."""
         recommenders = vendor("baybe.recommenders", "baybe")
-        if not told:
+        if len(told) < self.initial:
             return recommenders.RandomRecommender().recommend(count, searchspace)
         options: dict[str, Any] = {"n_restarts": self.restarts, "n_raw_samples": self.samples}
+        options["max_n_subsets"] = self.subsets
         if search.configurations > self.configurations:
             options |= {"hybrid_sampler": "Random", "sampling_percentage": self.configurations / search.configurations}
         if search.reference is not None:
