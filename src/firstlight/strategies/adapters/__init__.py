@@ -1,1 +1,1 @@
-"""Other people's optimisers behind our port, for whoever loves them and to compare with; each in an extra of its name."""
+"""Other people's optimisers behind our port, to compare with and for whoever loves them; each in an extra."""

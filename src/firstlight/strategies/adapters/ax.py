@@ -14,22 +14,33 @@ from .._encoding import Array, numbers_of
 from .._space import Space
 from ._peers import cut, excess, measured, nearest, only, proposals, ran, small, torch_alone, varied, vendor
 
+INITIAL = 5
+"""The number of trials that Ax begins with where it is not told."""
+
 
 class Ax:
     """Ax's client with its default generation strategy: the centre, Sobol points, then modular BoTorch.
 
     Numbers on a logarithmic scale, whole numbers, ordered and unordered choices, several objectives with thresholds,
-    outcome constraints, known sigmas, sums of numbers on a linear scale and (of continuous ones) exact sums are Ax's own.
-    Trials under way are running trials, failed ones are marked failed, which Ax passes over; an objective to match is told
-    by its distance. Ax knows no pool, exclusion or limit on the parts of a mixture, and no descriptors: the free legal
-    point nearest to its suggestion is taken. `initial` is the number of trials before the model (Ax's own: 5 or more);
-    `restarts` and `samples` are the starts of its optimiser (Ax's own: 20 of 1,024).
+    outcome constraints, known sigmas, sums of numbers on a linear scale and (of continuous ones) exact sums are Ax's
+    own. Trials under way are running trials, failed ones are marked failed, which Ax passes over; an objective to match
+    is told by its distance. Ax knows no pool, exclusion or limit on the parts of a mixture, and no descriptors: the free
+    legal point nearest to its suggestion is taken. `initial` is the number of trials before the model (Ax's own: 5);
+    `restarts` and `samples` are the starts of its optimiser (Ax's own: 20 of 1,024), and `burnin` the steps of the walk
+    that finds them under constraints (BoTorch's own: 10,000).
     """
 
     def __init__(
-        self, *, initial: int | None = None, restarts: int | None = None, samples: int | None = None, **options: object
+        self,
+        *,
+        initial: int | None = None,
+        restarts: int | None = None,
+        samples: int | None = None,
+        burnin: int | None = None,
+        **options: object,
     ) -> None:
-        unknown_options("ax", options, ("initial", "restarts", "samples"))
+        unknown_options("ax", options, ("initial", "restarts", "samples", "burnin"))
+        self.burnin = None if burnin is None else whole_option("ax", "burnin", burnin, 1)
         self.initial = None if initial is None else whole_option("ax", "initial", initial, 1)
         self.restarts = None if restarts is None else whole_option("ax", "restarts", restarts, 1)
         self.samples = None if samples is None else whole_option("ax", "samples", samples, 1)
@@ -47,21 +58,29 @@ class Ax:
         taken = Taken(space, results)
         if (last := only(space, taken)) is not None:
             return proposals(space, [last], "Ax: the only point left") if len(last) else []
+        if space.rows is not None:
+            count = min(count, len(taken.free(space.rows)))
         with torch_alone(seed, "ax"):
             warnings.simplefilter("ignore", vendor("ax.exceptions.core", "ax").AxWarning)
-            client, experiment = self._client(space, seed)
+            client, experiment = self._client(space, results, seed)
             _tell(client, spec, results)
-            found = client.get_next_trials(max_trials=count)
+            try:
+                found = client.get_next_trials(max_trials=count)
+            except vendor("ax.exceptions.core", "ax").SearchSpaceExhausted:
+                # A point that was told as its nearest neighbour may be free still.
+                found = {}
+        wishes = [(_raw(space, params), experiment.trials[i].generation_method_str) for i, params in found.items()]
+        wishes = wishes or [(row[None], "nothing new, so at random") for row in space.sample(count, rng)]
         out: list[core.Proposal] = []
-        for i, params in found.items():
-            row = nearest(space, taken, _raw(space, params), rng)
+        for wish, how in wishes:
+            row = nearest(space, taken, wish, rng)
             if row is None:
                 break
             taken.take(row)
-            out += proposals(space, [row], f"Ax: {experiment.trials[i].generation_method_str}")
+            out += proposals(space, [row], f"Ax: {how}")
         return out
 
-    def _client(self, space: Space, seed: int) -> tuple[Any, Any]:
+    def _client(self, space: Space, results: core.Results, seed: int) -> tuple[Any, Any]:
         """A client with the problem set, and its experiment."""
         spec = space.spec
         core_, bounds = vendor("ax.core", "ax"), [f"c{i} <= 0" for i in range(len(spec.goal.outcome_constraints))]
@@ -74,19 +93,39 @@ class Ax:
             worst = {k: -core.loss(o, o.threshold) for k, o in enumerate(goal) if o.threshold is not None}
             bounds += [f"y{k} >= {least!r}" for k, least in worst.items()]
         client.configure_optimization(", ".join(f"y{k}" for k in range(len(goal))), outcome_constraints=bounds)
-        client.set_generation_strategy(self._strategy(seed))
+        client.set_generation_strategy(self._strategy(spec, results))
         return client, experiment
 
-    def _strategy(self, seed: int) -> Any:
-        """The generation strategy that the client would choose, but for our options."""
+    def _strategy(self, spec: core.CampaignSpec, results: core.Results) -> Any:
+        """The generation strategy that Ax would be at after these results, had it made them itself.
+
+        A new one makes a Sobol point before it looks how many trials there are, and begins its sequence anew.
+        """
         dispatch = vendor("ax.api.utils.generation_strategy_dispatch", "ax").choose_generation_strategy
         struct = vendor("ax.api.utils.structs", "ax").GenerationStrategyDispatchStruct
-        chosen = dispatch(struct(initialization_budget=self.initial, initialization_random_seed=small(seed)))
+        succeeded = sum(measured(spec, row) is not None for row in results.rows)
+        initial = self.initial or INITIAL
+        through = succeeded + len(results.pending) >= initial and succeeded >= max(1, initial // 2)
+        done = len(results.rows) + len(results.pending)
+        chosen = dispatch(
+            struct(
+                initialization_budget=0 if through else initial,
+                initialization_random_seed=small(spec.seed),
+                initialize_with_center=not done,
+                # Where more trials run at once than it begins with, Ax would raise an error until they have ended.
+                allow_exceeding_initialization_budget=True,
+            )
+        )
         told = {"num_restarts": self.restarts, "raw_samples": self.samples}
-        optimizer = {name: value for name, value in told.items() if value is not None}
-        for node in chosen._nodes if optimizer else ():
-            for spec in getattr(node, "generator_specs", ()):
-                spec.generator_gen_kwargs["model_gen_options"] = {"optimizer_kwargs": optimizer}
+        optimizer: dict[str, Any] = {name: value for name, value in told.items() if value is not None}
+        if self.burnin is not None:
+            optimizer["options"] = {"n_burnin": self.burnin}
+        for name, node in chosen.nodes_by_name.items():
+            for generator_spec in getattr(node, "generator_specs", ()):
+                if name == "Sobol":
+                    generator_spec.generator_kwargs["init_position"] = done
+                elif optimizer:
+                    generator_spec.generator_gen_kwargs["model_gen_options"] = {"optimizer_kwargs": optimizer}
         return chosen
 
 
@@ -132,7 +171,7 @@ def _raw(space: Space, params: dict[str, Any]) -> Array:
 
 
 def _sums(space: Space) -> list[Any]:
-    """The constraints on sums that Ax can keep: of ranges on a linear scale, and exact ones of continuous parameters."""
+    """The constraints on sums that Ax can keep: of numbers on a linear scale, and exact ones of continuous ones."""
     e, found, choices = space.encoding, [], space.choices
     constraint = vendor("ax.core.parameter_constraint", "ax").ParameterConstraint
     for row, lower, upper in zip(choices.rows, choices.lower, choices.upper, strict=True):

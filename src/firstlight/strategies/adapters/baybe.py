@@ -18,7 +18,7 @@ FEW = 64
 
 
 class BayBE:
-    """BayBE's default: random until `initial` trials have succeeded, then a GP with its own kernel and priors, and qLogEI.
+    """BayBE's default: random until `initial` trials succeeded, then a GP with its own kernel and priors, and qLogEI.
 
     A pool, and any finite space of up to 20,000 points, is BayBE's discrete search space: every free row is weighed
     and none is mapped. Elsewhere constraints among discrete parameters limit the discrete part, and sums of continuous

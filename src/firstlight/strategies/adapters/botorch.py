@@ -23,12 +23,12 @@ class BoTorch:
 
     SingleTaskGP, or MixedSingleTaskGP where there are names; known sigmas are its known noise. One objective: qLogEI,
     or qLogNEI with known noise or outcome constraints; several: qLogNEHVI, with the thresholds as reference point.
-    Trials under way are pending points. A pool, and any finite space of up to 20,000 points, is weighed whole. Elsewhere
-    BoTorch optimises from `restarts` of `samples` starts within linear constraints; where it cannot keep a constraint (an
-    exclusion, a limit on the parts of a mixture, an exact sum with whole numbers or logarithms in it) the best of 2,048
-    legal points is taken. It knows neither failures nor descriptors: failed trials are left out. `initial` is the number
-    of Sobol points: 5 on a pool, else twice the number of parameters and two, at most 20; `draws` that of the posterior
-    samples in an expectation (as BoTorch has it).
+    Trials under way are pending points. A pool, and any finite space of up to 20,000 points, is weighed whole.
+    Elsewhere BoTorch optimises from `restarts` of `samples` starts within linear constraints; where it cannot keep a
+    constraint (an exclusion, a limit on the parts of a mixture, an exact sum with whole numbers or logarithms in it)
+    the best of 2,048 legal points is taken. It knows neither failures nor descriptors: failed trials are left out.
+    `initial` is the number of Sobol points: 5 on a pool, else twice the number of parameters and two, at most 20.
+    `draws` is the number of posterior samples in an expectation, `steps` the most that a fit takes (as BoTorch has them).
     """
 
     def __init__(
@@ -38,13 +38,15 @@ class BoTorch:
         restarts: int = 10,
         samples: int = 512,
         draws: int | None = None,
+        steps: int | None = None,
         **options: object,
     ) -> None:
-        unknown_options("botorch", options, ("initial", "restarts", "samples", "draws"))
+        unknown_options("botorch", options, ("initial", "restarts", "samples", "draws", "steps"))
         self.initial = None if initial is None else whole_option("botorch", "initial", initial, 1)
         self.restarts = whole_option("botorch", "restarts", restarts, 1)
         self.samples = whole_option("botorch", "samples", samples, 1)
         self.draws = None if draws is None else whole_option("botorch", "draws", draws, 1)
+        self.steps = None if steps is None else whole_option("botorch", "steps", steps, 1)
         vendor("botorch", "botorch")
 
     def propose(self, spec: core.CampaignSpec, results: core.Results, count: int, seed: int) -> Sequence[core.Proposal]:
@@ -65,7 +67,7 @@ class BoTorch:
             if len(found) == count or len(first) < few:
                 return found
             waiting += [p.point for p in found]
-            acquisition, name = _acquisition(spec.goal, box, told, waiting, self.draws)
+            acquisition, name = _acquisition(spec.goal, box, told, waiting, self.draws, self.steps)
             wishes = self._optimised(acquisition, box, taken, told, count - len(found), rng)
             return found + proposals(space, _take(space, taken, wishes, rng), f"BoTorch: {name}")
 
@@ -109,7 +111,7 @@ class _Box:
         named = {i: len(p.values) for i, p in enumerate(kinds) if isinstance(p, core.Categorical)}
         self.names = {i: [float(v) for v in range(n)] for i, n in named.items()}
         self.levels = {
-            i: np.unique(self.coordinates(self._along(j))[:, i]).tolist()
+            i: np.unique(self.coordinates(self._along(int(j)))[:, i]).tolist()
             for i, j in enumerate(self.columns)
             if e.whole[j] and i not in named
         }
@@ -173,7 +175,9 @@ class _Box:
         numbers = [numbers_of(p) for p in e.parameters]
         low = np.array([n[0] if n is not None else x for n, x in zip(numbers, e.low, strict=True)])
         high = np.array([n[-1] if n is not None else x for n, x in zip(numbers, e.high, strict=True)])
-        for row, lower, upper in zip(self.space.choices.rows, self.space.choices.lower, self.space.choices.upper, strict=True):
+        for row, lower, upper in zip(
+            self.space.choices.rows, self.space.choices.lower, self.space.choices.upper, strict=True
+        ):
             used = [j for j in np.flatnonzero(row) if int(j) in place]
             equal = lower == upper
             native &= not any(e.log[j] or (equal and e.whole[j]) for j in used)
@@ -214,7 +218,7 @@ def _legal(space: Space, told: Told, rng: np.random.Generator) -> Array:
 
 
 def _acquisition(
-    goal: core.Goal, box: _Box, told: Told, waiting: Sequence[core.Point], draws: int | None
+    goal: core.Goal, box: _Box, told: Told, waiting: Sequence[core.Point], draws: int | None, steps: int | None
 ) -> tuple[Any, str]:
     """The acquisition function for what has been told, and its name."""
     torch = vendor("torch", "botorch")
@@ -223,7 +227,7 @@ def _acquisition(
     x = box.points([p for p, _ in told])
     y = torch.tensor([[cut(seen[n].value) for n in names] for _, seen in told], dtype=torch.double)
     sigma = torch.tensor([[min(seen[n].sigma, 1e15) for n in names] for _, seen in told], dtype=torch.double)
-    model = _fitted(box, x, y, sigma)
+    model = _fitted(box, x, y, sigma, steps)
     samplers = vendor("botorch.sampling.normal", "botorch")
     options = {
         "X_pending": box.points(waiting) if waiting else None,
@@ -251,7 +255,7 @@ def _acquisition(
     return one.qLogExpectedImprovement(model, best, objective=goal_of, **options), "qLogEI"
 
 
-def _fitted(box: _Box, x: Any, y: Any, sigma: Any) -> Any:
+def _fitted(box: _Box, x: Any, y: Any, sigma: Any, steps: int | None) -> Any:
     """A model a column of y (n, m), fitted; sigmas (n, m) are known noise where all of a column are."""
     models, gpytorch = vendor("botorch.models", "botorch"), vendor("gpytorch.mlls", "botorch")
     each = []
@@ -262,8 +266,9 @@ def _fitted(box: _Box, x: Any, y: Any, sigma: Any) -> Any:
         else:
             each.append(models.SingleTaskGP(x, y[:, [k]], train_Yvar=noise))
     fit = vendor("botorch.fit", "botorch").fit_gpytorch_mll
+    limit = {} if steps is None else {"optimizer_kwargs": {"options": {"maxiter": steps}}}
     for model in each:
-        fit(gpytorch.ExactMarginalLogLikelihood(model.likelihood, model))
+        fit(gpytorch.ExactMarginalLogLikelihood(model.likelihood, model), **limit)
     return each[0] if len(each) == 1 else models.ModelListGP(*each)
 
 
