@@ -24,8 +24,8 @@ class Ax:
     Numbers on a logarithmic scale, whole numbers, ordered and unordered choices, several objectives with thresholds,
     outcome constraints, known sigmas, sums of numbers on a linear scale and (of continuous ones) exact sums are Ax's
     own. Trials under way are running trials, failed ones are marked failed, which Ax passes over; an objective to match
-    is told by its distance. Ax knows no pool, exclusion or limit on the parts of a mixture, and no descriptors: the free
-    legal point nearest to its suggestion is taken. `initial` is the number of trials before the model (Ax's own: 5);
+    is told by its distance. Ax knows no pool, exclusion or limit on the parts of a mixture, and no descriptors: the
+    free legal point nearest to its suggestion is taken. `initial` is the number of trials before the model (Ax has 5);
     `restarts` and `samples` are the starts of its optimiser (Ax's own: 20 of 1,024), and `burnin` the steps of the walk
     that finds them under constraints (BoTorch's own: 10,000).
     """

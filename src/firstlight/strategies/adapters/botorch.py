@@ -28,7 +28,7 @@ class BoTorch:
     constraint (an exclusion, a limit on the parts of a mixture, an exact sum with whole numbers or logarithms in it)
     the best of 2,048 legal points is taken. It knows neither failures nor descriptors: failed trials are left out.
     `initial` is the number of Sobol points: 5 on a pool, else twice the number of parameters and two, at most 20.
-    `draws` is the number of posterior samples in an expectation, `steps` the most that a fit takes (as BoTorch has them).
+    `draws` is the number of posterior samples in an expectation, `steps` the most of a fit (as BoTorch has them).
     """
 
     def __init__(
