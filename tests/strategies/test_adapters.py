@@ -13,7 +13,7 @@ from firstlight.strategies.adapters.ax import Ax
 from firstlight.strategies.adapters.baybe import BayBE
 from firstlight.strategies.adapters.botorch import BoTorch
 from firstlight.strategies.adapters.optuna import Optuna
-from firstlight.testing.strategy import SPECS, StrategyContract, check_point, tried
+from firstlight.testing.strategy import SPECS, StrategyContract, check_point, pend, tried
 
 BY_NAME = {s.id: s for s in SPECS}
 MADE = [s for s in SPECS if space_of(s).rows is None]
@@ -84,7 +84,7 @@ class TestBoTorch(PeerContract):
 @needs("ax")
 class TestAx(PeerContract):
     def make(self) -> core.Strategy:
-        return Ax(initial=12, restarts=1, samples=8, burnin=100)
+        return Ax(initial=12, restarts=1, samples=8)
 
 
 @pytest.mark.parametrize("spec", MADE, ids=lambda s: s.id)
@@ -123,3 +123,14 @@ def test_an_absent_vendor_is_named_with_what_to_install() -> None:
 def test_an_unknown_option_is_refused() -> None:
     with pytest.raises(ValueError, match="strategy optuna has no option 'sampler'; it has: initial"):
         Optuna(sampler="gp")
+
+
+@needs("optuna")
+def test_optuna_forgets_what_is_no_longer_under_way() -> None:
+    for name in ("log", "categorical", "mixed"):
+        spec, strategy = BY_NAME[name], Optuna(initial=4)
+        points = space_of(spec).encoding.points(space_of(spec).sample(20, generator(0)))
+        results = tried(spec, points[:16])
+        for seed in range(3):
+            strategy.propose(spec, pend(results, points[16:]), 3, seed)
+        assert strategy.propose(spec, results, 3, 5) == Optuna(initial=4).propose(spec, results, 3, 5)

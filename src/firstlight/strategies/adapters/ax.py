@@ -26,8 +26,7 @@ class Ax:
     own. Trials under way are running trials, failed ones are marked failed, which Ax passes over; an objective to match
     is told by its distance. Ax knows no pool, exclusion or limit on the parts of a mixture, and no descriptors: the
     free legal point nearest to its suggestion is taken. `initial` is the number of trials before the model (Ax has 5);
-    `restarts` and `samples` are the starts of its optimiser (Ax's own: 20 of 1,024), and `burnin` the steps of the walk
-    that finds them under constraints (BoTorch's own: 10,000).
+    `restarts` and `samples` are the starts of its optimiser (Ax's own: 20 of 1,024).
     """
 
     def __init__(
@@ -36,11 +35,9 @@ class Ax:
         initial: int | None = None,
         restarts: int | None = None,
         samples: int | None = None,
-        burnin: int | None = None,
         **options: object,
     ) -> None:
-        unknown_options("ax", options, ("initial", "restarts", "samples", "burnin"))
-        self.burnin = None if burnin is None else whole_option("ax", "burnin", burnin, 1)
+        unknown_options("ax", options, ("initial", "restarts", "samples"))
         self.initial = None if initial is None else whole_option("ax", "initial", initial, 1)
         self.restarts = None if restarts is None else whole_option("ax", "restarts", restarts, 1)
         self.samples = None if samples is None else whole_option("ax", "samples", samples, 1)
@@ -117,9 +114,7 @@ class Ax:
             )
         )
         told = {"num_restarts": self.restarts, "raw_samples": self.samples}
-        optimizer: dict[str, Any] = {name: value for name, value in told.items() if value is not None}
-        if self.burnin is not None:
-            optimizer["options"] = {"n_burnin": self.burnin}
+        optimizer = {name: value for name, value in told.items() if value is not None}
         for name, node in chosen.nodes_by_name.items():
             for generator_spec in getattr(node, "generator_specs", ()):
                 if name == "Sobol":
