@@ -84,8 +84,8 @@ class Taken:
         free[[part.places[key] for key in self._keys if key in part.places]] = False
         return np.flatnonzero(free)
 
-    def free(self, raw: Array, diverse: bool = True) -> Array:
-        """The rows (n, d) not taken yet, each once; unless told otherwise only those apart from what is under way."""
+    def free(self, raw: Array, diverse: bool = False) -> Array:
+        """The rows (n, d) not taken yet, each once; if `diverse` only those apart from what is under way."""
         if not len(raw):
             return raw
         seen = set(self._keys)
@@ -134,8 +134,8 @@ def spread(space: Space, taken: Taken, count: int, rng: np.random.Generator, uni
         candidates = space.rows[free if len(free) <= 4096 else rng.choice(free, size=4096, replace=False)]
     else:
         sampled = space.sample(wanted, rng, unit)
-        candidates = taken.free(sampled)
-        candidates = candidates if len(candidates) else taken.free(sampled, diverse=False)
+        candidates = taken.free(sampled, diverse=True)
+        candidates = candidates if len(candidates) else taken.free(sampled)
     chosen = np.empty((0, len(space.encoding.names)))
     if not len(candidates):
         return chosen

@@ -85,19 +85,19 @@ def _choose_anywhere(
     if len(centres):
         tries += [space.near(centres, 96, width, rng) for width in (0.2, 0.05)]
     found = np.vstack(tries)
-    raw = taken.free(found)
-    raw = raw if len(raw) else taken.free(found, diverse=False)
+    raw = taken.free(found, diverse=True)
+    raw = raw if len(raw) else taken.free(found)
     if not len(raw):
         return None
     score = weighing.score(space.encoding.features(raw))
     for width, number in CLIMBS:
         top = raw[np.argsort(-score, kind="stable")[:4]]
-        more = taken.free(space.near(top, number, width, rng))
+        more = taken.free(space.near(top, number, width, rng), diverse=True)
         raw, score = np.vstack([raw, more]), np.r_[score, weighing.score(space.encoding.features(more))]
     order = np.argsort(-score, kind="stable")
     climbed = [_climb(space, weighing, raw[[i]]) for i in order[:2]] if len(space.free) else []
     for row, gain in sorted(climbed, key=lambda c: -c[1]):
-        if gain > score[order[0]] and len(taken.free(row)):
+        if gain > score[order[0]] and len(taken.free(row, diverse=True)):
             return Choice(row, gain, raw, score)
     return Choice(raw[order[:1]], float(score[order[0]]), raw, score)
 

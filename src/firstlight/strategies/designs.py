@@ -80,7 +80,7 @@ class Sobol:
         # Every point taken may have come from the sequence: those after it are surely enough.
         n = len(results.rows) + len(results.pending) + count
         unit = sobol(len(space.encoding.names), n, space.spec.seed)
-        free = taken.free(space.sample(n, generator(space.spec.seed), unit), diverse=False)
+        free = taken.free(space.sample(n, generator(space.spec.seed), unit))
         return free[:count] if len(free) >= count else None
 
 

@@ -185,7 +185,7 @@ class _Search:
         kinds, e, found = vendor("baybe.constraints", "baybe"), self.space.encoding, []
         index = {name: j for j, name in enumerate(e.names)}
         for c in self.spec.constraints if self.space.rows is None else ():
-            if isinstance(c, core.Exclude):
+            if isinstance(c, core.Exclude | core.Forbid):
                 continue
             terms = c.terms if isinstance(c, core.Linear) else dict.fromkeys(c.parameters, 1.0)
             free = {index[n]: k for n, k in terms.items() if index[n] in self._continuous}
@@ -249,6 +249,8 @@ def _names(c: core.Constraint) -> set[str]:
             return set(names)
         case core.Exclude(combination=combination):
             return set(combination)
+        case core.Forbid(ranges=ranges, values=values):
+            return {*ranges, *values}
 
 
 def _objective(goal: core.Goal) -> tuple[Any, tuple[float, ...] | None]:
