@@ -134,3 +134,12 @@ def test_optuna_forgets_what_is_no_longer_under_way() -> None:
         for seed in range(3):
             strategy.propose(spec, pend(results, points[16:]), 3, seed)
         assert strategy.propose(spec, results, 3, 5) == Optuna(initial=4).propose(spec, results, 3, 5)
+
+
+@needs("ax")
+def test_ax_is_where_it_would_be_had_it_made_all_trials_itself() -> None:
+    spec, strategy = BY_NAME["log"], Ax(initial=6, restarts=1, samples=8)
+    points = space_of(spec).encoding.points(space_of(spec).sample(9, generator(0)))
+    found = [strategy.propose(spec, tried(spec, points[:n]), 1, 0)[0].reason for n in (0, 1, 5, 6, 9)]
+    assert found == ["Ax: CenterOfSearchSpace", "Ax: Sobol", "Ax: Sobol", "Ax: BoTorch", "Ax: BoTorch"]
+    assert len(strategy.propose(spec, pend(core.Results(), points), 2, 0)) == 2

@@ -14,9 +14,6 @@ from .._encoding import Array, numbers_of
 from .._space import Space
 from ._peers import cut, excess, measured, nearest, only, proposals, ran, small, torch_alone, varied, vendor
 
-INITIAL = 5
-"""The number of trials that Ax begins with where it is not told."""
-
 
 class Ax:
     """Ax's client with its default generation strategy: the centre, Sobol points, then modular BoTorch.
@@ -96,17 +93,15 @@ class Ax:
     def _strategy(self, spec: core.CampaignSpec, results: core.Results) -> Any:
         """The generation strategy that Ax would be at after these results, had it made them itself.
 
-        A new one makes a Sobol point before it looks how many trials there are, and begins its sequence anew.
+        A new one that begins with the centre makes a Sobol point next, however many trials there are, and its sequence
+        begins anew.
         """
         dispatch = vendor("ax.api.utils.generation_strategy_dispatch", "ax").choose_generation_strategy
         struct = vendor("ax.api.utils.structs", "ax").GenerationStrategyDispatchStruct
-        succeeded = sum(measured(spec, row) is not None for row in results.rows)
-        initial = self.initial or INITIAL
-        through = succeeded + len(results.pending) >= initial and succeeded >= max(1, initial // 2)
         done = len(results.rows) + len(results.pending)
         chosen = dispatch(
             struct(
-                initialization_budget=0 if through else initial,
+                initialization_budget=self.initial,
                 initialization_random_seed=small(spec.seed),
                 initialize_with_center=not done,
                 # Where more trials run at once than it begins with, Ax would raise an error until they have ended.
