@@ -88,18 +88,25 @@ class Taken:
         """The rows (n, d) not taken yet, each once; if `diverse` only those apart from what is under way."""
         if not len(raw):
             return raw
+        if self._encoding.whole.all():
+            return self._unseen(raw)
+        raw = raw[np.sort(np.unique(raw, axis=0, return_index=True)[1])]
+        features = self._encoding.features(raw)
+        keep = np.ones(len(raw), dtype=bool)
+        if len(self.features):
+            keep &= cdist(features, self.features, "sqeuclidean").min(1) > APART**2
+        if diverse and len(self._busy):
+            keep &= cdist(features, self._busy, "sqeuclidean").min(1) > DIVERSE**2
+        return np.asarray(raw[keep])
+
+    def _unseen(self, raw: Array) -> Array:
         seen = set(self._keys)
         keep = np.zeros(len(raw), dtype=bool)
         for i, point in enumerate(self._encoding.points(raw)):
             key = self._key(point)
             keep[i] = key not in seen
             seen.add(key)
-        raw = raw[keep]
-        if len(raw) and len(self.features) and not self._encoding.whole.all():
-            raw = raw[cdist(self._encoding.features(raw), self.features, "sqeuclidean").min(1) > APART**2]
-            if len(raw) and len(self._busy) and diverse:
-                raw = raw[cdist(self._encoding.features(raw), self._busy, "sqeuclidean").min(1) > DIVERSE**2]
-        return raw
+        return np.asarray(raw[keep])
 
     def take(self, row: Array) -> None:
         """From now on one row, of shape (1, d), is taken."""

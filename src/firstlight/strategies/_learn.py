@@ -21,8 +21,8 @@ LEARNED: frozenset[core.Cause] = frozenset(
 """Failures that tell of the point. The others tell of the world: a lost node says nothing of the point sent to it."""
 EXACT, FITTED = 1_000, 200
 """At most so many readings are conditioned on, and so many are used to fit hyper-parameters."""
-SUCCESS_LENGTH = 0.5
-"""Length-scale of success while too few trials failed for one to be fitted."""
+SUCCESS_LENGTH = 1.0
+"""Length-scale of success: too few trials fail for one to be fitted."""
 HUGE = 1e100
 """Readings beyond this are taken for this, so that their squares are still numbers."""
 USUAL = 5.0

@@ -258,8 +258,10 @@ class Space:
             return found
         varied = np.repeat(wish, len(self.bank), axis=0)
         chosen = np.array([s.chosen for s in self.bank])
-        for j in tied:
+        for j in (j for j in tied if j < self.choices.width):
             varied[:, j] = np.where(chosen[:, j] == 0.0, 0.0, wish[0, j]) if j in self.choices.parts else chosen[:, j]
+        for s, row in zip(self.bank, varied, strict=True) if len(self.choices.bounded) else ():
+            self.settle(row[None], np.arange(1), s)
         apart = ((self.encoding.features(varied) - self.encoding.features(wish)) ** 2).sum(1)
         return found + [self.bank[i] for i in np.argsort(apart, kind="stable")[:most]]
 

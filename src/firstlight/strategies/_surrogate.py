@@ -17,9 +17,11 @@ from ._gp import GP, Belief, Predictor
 from ._hypervolume import boxes, log_ehvi, thinned
 
 DRAWS = 64
+WARY = 2.0
+"""How often the chance to succeed counts: a trial that fails gains nothing and costs one as well."""
 APART = 0.01
 """Two points whose squared distance is less are not worth naming both."""
-OUTLOOK = (256, 1024)
+OUTLOOK = (128, 512)
 """How many points and how many draws the outlook looks at."""
 
 
@@ -40,7 +42,7 @@ class Weighing:
     def score(self, features: Array) -> Array:
         """The logarithm of what each point promises, (n,). Without a good trial: of the chance to be good."""
         s = self.surrogate
-        return self.gain(features) + s.kept(features) + s.succeeding(features)
+        return self.gain(features) + s.kept(features) + WARY * s.succeeding(features)
 
     def gain(self, features: Array) -> Array:
         """The logarithm of the expected improvement of each point that is good, (n,)."""
@@ -233,8 +235,7 @@ class Surrogate:
         score = (hope.gain(features) if o.direction != "match" else self._near(o, features)) + good
         top = np.argsort(-score, kind="stable")[:points]
         mean, covariance = gp.joint(features[top])
-        values, vectors = np.linalg.eigh(covariance)
-        root = vectors * np.sqrt(np.maximum(values, 0.0))
+        root = _root(covariance)
         rng = np.random.default_rng(seed)
         drawn = loss_of(o, mean + rng.standard_normal((draws, len(top))) @ root.T)
         # One chance a draw, not one a point: where success is unlikely, many points do not make it likely.
@@ -245,6 +246,15 @@ class Surrogate:
     def _near(self, o: core.Objective, features: Array) -> Array:
         belief = self.gps[o.observable].predict(features)
         return -np.maximum(loss_of(o, belief.mean) - belief.deviation, 0.0)
+
+
+def _root(covariance: Array) -> Array:
+    """A matrix whose product with its transpose is the covariance, as near as rounding allows."""
+    try:
+        return np.asarray(np.linalg.cholesky(covariance + 1e-6 * covariance.max() * np.eye(len(covariance))))
+    except np.linalg.LinAlgError:  # Where next to nothing is left to learn, rounding makes variances negative.
+        values, vectors = np.linalg.eigh(covariance)
+        return np.asarray(vectors * np.sqrt(np.maximum(values, 0.0)))
 
 
 def far_apart(features: Array, order: Indices, chosen: Array, count: int) -> list[int]:

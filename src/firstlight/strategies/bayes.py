@@ -38,7 +38,7 @@ class Bayes:
     2019), or, where one is to be matched, of a trade-off drawn anew for every point (ParEGO, Knowles 2006).
     Of several sources it takes the one that tells most for its cost (after Huang et al. 2006), and the target
     where the others do not tell. `initial` is the number of space-filling points: 2 on a pool, else twice the
-    number of parameters and two, at most 20.
+    number of parameters and two, at most 20; at least a batch.
     """
 
     plates = True
@@ -118,10 +118,11 @@ class Bayes:
 
 
 def _initial(space: Space) -> int:
+    """Few on a pool, more in a box; and at least a whole batch, which nothing could tell apart."""
     if space.spec.pool is not None:
-        return 2
+        return max(2, space.spec.batch)
     width = int((space.encoding.high > space.encoding.low).sum())
-    return min(2 * (width + 1), 20)
+    return max(min(2 * (width + 1), 20), space.spec.batch)
 
 
 def _first_source(space: Space, number: int) -> Space:
