@@ -57,7 +57,7 @@ def optuna_with(storage: str) -> Callable[[int, int, Path], None]:
             from optuna.storages import JournalStorage
             from optuna.storages.journal import JournalFileBackend
 
-            kept: object = JournalStorage(JournalFileBackend(str(scratch / "optuna.log")))
+            kept: JournalStorage | str | None = JournalStorage(JournalFileBackend(str(scratch / "optuna.log")))
         else:
             kept = f"sqlite:///{scratch / 'optuna.db'}" if storage == "sqlite" else None
         sampler = optuna.samplers.RandomSampler(seed=1)
