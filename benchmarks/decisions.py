@@ -45,7 +45,9 @@ class Bench:
         wanted = [*CHOSEN_ON, *REPORTED_ON]
         found = app.find_pools(args.data / "experiments", [describe], objectives="first", names=wanted)
         self.pools = {p.name: p for p in found.pools}
-        several = app.find_pools(args.data / "experiments", [describe], names=["lnp3", "suzuki_i", "reizman-suzuki-2"])
+        several = app.find_pools(
+            args.data / "experiments", [describe], names=["suzuki_i", "suzuki_ii", "reizman-suzuki-2"]
+        )
         self.several = list(several.pools)
         self.peers = [name for name, module in PEERS.items() if importlib.util.find_spec(module)]
         self.tables: list[str] = []
@@ -141,7 +143,8 @@ def pools(bench: Bench) -> None:
         who = ["bayes", *(peers if names is REPORTED_ON else [])]
         found = bench.runs(chosen, who, backtest.Settings(budget=BUDGET))
         for share, aim in ((0.01, "the best 1 %"), (0.0, "the best row")):
-            lines, ratios = [], []
+            lines, ratios, sooner = [], [], []
+            each: dict[str, list[float]] = {w: [] for w in who[1:]}
             for pool in chosen:
                 taken = {w: [needed(pool, r, share) for r in found[pool.name, w]] for w in who}
                 good = max(1, int(np.ceil(share * len(pool))))
@@ -150,6 +153,9 @@ def pools(bench: Bench) -> None:
                 for w in who:
                     part = np.mean([t <= BUDGET for t in taken[w]])
                     line.append(f"{_median(taken[w])} ({geometric(taken[w]):.1f}; {part:.0%})")
+                sooner.append(np.log(random / float(np.median(taken["bayes"]))))
+                for w in who[1:]:
+                    each[w].append(np.log(geometric(taken["bayes"]) / geometric(taken[w])))
                 if len(who) > 1:
                     best = min(who[1:], key=lambda w: geometric(taken[w]))
                     ratio = interval(taken["bayes"], taken[best])
@@ -162,6 +168,8 @@ def pools(bench: Bench) -> None:
             ]
             if ratios:
                 notes.append(f"Geometric mean over the pools of the ratio to the best peer of each: {_over(ratios)}.")
+            notes += [f"Of the ratio to {w}: {_over(logs)}." for w, logs in each.items()]
+            notes.append(f"Median of exact random search over the median of bayes, geometric mean: {_over(sooner)}.")
             bench.table(f"Trials to {aim}, pools {title}", ["pool", "rows", "random", *who, *extra], lines, *notes)
         auc = [
             [w, f"{np.mean([quality(p, r) for p in chosen for r in found[p.name, w]]):.4f}",
