@@ -121,6 +121,8 @@ def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(data: Path, tmp_path: P
         [*PROGRAM, "backtest", "--data", str(data), "--strategies", "bayes", "--seeds", "200", "--budget", "30",
          "--jobs", "1", "--keep", str(file)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        # A suite that runs in the background has the signal ignored, and would hand that down.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     deadline = time.monotonic() + 60
     while not (file.exists() and file.read_bytes().count(b"\n") >= 2):
