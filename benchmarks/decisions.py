@@ -53,10 +53,14 @@ class Bench:
         self.tables: list[str] = []
 
     def runs(
-        self, pools: Sequence[backtest.Pool], contenders: Sequence[str], settings: backtest.Settings, seeds: int = 0
+        self,
+        pools: Sequence[backtest.Pool],
+        contenders: Sequence[str | backtest.Contender],
+        settings: backtest.Settings,
+        seeds: int = 0,
     ) -> dict[tuple[str, str], list[backtest.Run]]:
         """Every contender on every pool, by (pool, contender); what is kept is not run again."""
-        who = [backtest.Contender(label=name, strategy=name) for name in contenders]
+        who = [backtest.Contender(label=c, strategy=c) if isinstance(c, str) else c for c in contenders]
         todo = backtest.tasks(pools, who, range(1, (seeds or self.seeds) + 1), settings)
         found: dict[tuple[str, str], list[backtest.Run]] = {}
         with backtest.Keep(self.keep) as store:
@@ -245,30 +249,10 @@ def batches(bench: Bench) -> None:
         for q in (1, 8):
             options: dict[str, object] = {} if start.startswith("each") else {"initial": 8}
             who = backtest.Contender(label="bayes", strategy="bayes", options=options)
-            made[q] = _one(bench, chosen, who, backtest.Settings(budget=BUDGET, count=q))
-        for q in (8,):
-            logs = [np.log(geometric(made[q][p.name]) / geometric(made[1][p.name])) for p in chosen]
-            lines.append([start, q, _over(logs)])
-    bench.table("Trials to the best 1 % in batches, to one at a time", ["start", "q", "ratio [95 %]"], lines)
-
-
-def _one(
-    bench: Bench, chosen: Sequence[backtest.Pool], who: backtest.Contender, settings: backtest.Settings
-) -> dict[str, list[int]]:
-    todo = backtest.tasks(chosen, [who], range(1, bench.seeds + 1), settings)
-    taken: dict[str, list[int]] = {}
-    with backtest.Keep(bench.keep) as store:
-        left = [t for t in todo if t.key not in store.runs]
-        with contextlib.closing(backtest.perform(left, chosen, app.make_strategy, bench.jobs)) as performing:
-            for ended in performing:
-                if isinstance(ended, backtest.Broken):
-                    print(f"broken: {ended.message}")
-                else:
-                    store.add(ended)
-        for t in todo:
-            pool = chosen[t.pool]
-            taken.setdefault(pool.name, []).append(min(needed(pool, store.runs[t.key], 0.01), settings.budget + 1))
-    return taken
+            found = bench.runs(chosen, [who], backtest.Settings(budget=BUDGET, count=q))
+            made[q] = {p.name: geometric([needed(p, r, 0.01) for r in found[p.name, "bayes"]]) for p in chosen}
+        lines.append([start, _over([np.log(made[8][p.name] / made[1][p.name]) for p in chosen])])
+    bench.table("Trials to the best 1 % eight at a time, to one at a time", ["start", "ratio [95 %]"], lines)
 
 
 def objectives(bench: Bench) -> None:

@@ -138,7 +138,7 @@ from ._problem import (
 )
 from ._reduce import next_trial, open_campaign, reduce, replay
 from ._results import Earlier, Ledger, Prefix, Results, Row, Span, losses_of
-from ._sources import counts, priced
+from ._sources import counts, priced, target_cost
 from ._validate import problems
 from ._wrong import Problem
 
@@ -305,5 +305,6 @@ __all__ = [
     "region_words",
     "replay",
     "still_due",
+    "target_cost",
     "violations",
 ]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from ._nouns import Action
-from ._problem import CampaignSpec, Fidelity, Point
+from ._problem import CampaignSpec, Fidelity, Point, Scalar
 
 
 def counts(spec: CampaignSpec, ran: Point) -> bool:
@@ -13,9 +13,14 @@ def counts(spec: CampaignSpec, ran: Point) -> bool:
     return spec.fidelity is None or ran.get(spec.fidelity.parameter) == spec.fidelity.target
 
 
+def source_cost(fidelity: Fidelity, value: Scalar) -> float:
+    """What a trial by this source costs."""
+    return next(s.cost for s in fidelity.sources if s.value == value)
+
+
 def target_cost(fidelity: Fidelity) -> float:
     """What a trial by the target costs."""
-    return next(s.cost for s in fidelity.sources if s.value == fidelity.target)
+    return source_cost(fidelity, fidelity.target)
 
 
 def priced(spec: CampaignSpec, point: Point, actions: Sequence[Action]) -> tuple[Action, ...]:
@@ -23,5 +28,5 @@ def priced(spec: CampaignSpec, point: Point, actions: Sequence[Action]) -> tuple
     fidelity = spec.fidelity
     if fidelity is None:
         return tuple(actions)
-    cost = next(s.cost for s in fidelity.sources if s.value == point[fidelity.parameter])
+    cost = source_cost(fidelity, point[fidelity.parameter])
     return tuple(replace(a, cost=cost / len(actions)) for a in actions)

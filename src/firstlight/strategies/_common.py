@@ -56,6 +56,11 @@ def generator(seed: int, *more: int) -> np.random.Generator:
     return np.random.default_rng([2 * seed if seed >= 0 else -2 * seed - 1, *more])
 
 
+def asked_for(goal: core.Goal) -> list[str]:
+    """The observables that a goal asks for, its bounds included, in alphabetical order."""
+    return sorted({o.observable for o in goal.objectives} | {b.observable for b in goal.outcome_constraints})
+
+
 def digest(*arrays: Array) -> bytes:
     """A name for the content of some arrays."""
     h = hashlib.blake2b(digest_size=16)
@@ -68,7 +73,7 @@ class Taken:
     """The points tried, pending or chosen already, which are not to be chosen again."""
 
     def __init__(self, space: Space, results: core.Results) -> None:
-        self._space, self._encoding = space, space.encoding
+        self._encoding = space.encoding
         points = [row.point for row in results.rows] + [row.point for row in results.pending.values()]
         names = set(space.encoding.names)
         self._keys = {self._key(p) for p in points if names <= p.keys()}

@@ -10,7 +10,7 @@ from scipy.stats import chi2
 
 from firstlight import core
 
-from ._common import Memo, digest
+from ._common import Memo, asked_for, digest
 from ._encoding import Array, Encoding, Indices
 from ._gp import GP, NOISE, TRUST, Hyper, Mixture, Predictor, Trend, fit
 from ._surrogate import Surrogate
@@ -52,11 +52,15 @@ COLD = Hypothesis()
 
 @dataclass(frozen=True)
 class Readings:
-    """What good and bad trials told: features (n, D), losses (n, m), which are good, values and variances by name."""
+    """What good and bad trials told: features (n, D), losses (n, m), values and variances by name.
+
+    `good` says which keep every bound, and `counts` which of these are by the target source.
+    """
 
     features: Array
     losses: Array
     good: npt.NDArray[np.bool_]
+    counts: npt.NDArray[np.bool_]
     values: Mapping[str, Array]
     variances: Mapping[str, Array]
     failed: Mapping[str, Array]
@@ -83,13 +87,11 @@ def learn(
     for name in r.values:
         gps[name], share = _predictor(name, r, use, spec.goal, encoding, fits, hypotheses)
         chances += share / len(r.values)
-    target = encoding.by_source(r.features, spec.fidelity)
-    counts = r.good & (np.abs(target - r.features) < 1e-9).all(1)
     surrogate = Surrogate(
         goal=spec.goal,
         gps=gps,
         success={cause: _success(r, use, cause, encoding) for cause in r.failed},
-        known=r.losses[counts],
+        known=r.losses[r.counts],
         noisy=_noisy(r),
         trials=len(r),
         names=encoding.names,
@@ -97,13 +99,12 @@ def learn(
     )
     if not len(r):
         # Whatever is better than usual is an improvement, for the first points to go where most is expected.
-        usual = [_usual(name, hypotheses)[0] for name in (o.observable for o in spec.goal.objectives)]
-        return surrogate.knowing(
-            np.array([[core.loss(o, x) for o, x in zip(spec.goal.objectives, usual, strict=True)]])
-        )
-    if (surrogate.noisy and counts.any()) or (spec.fidelity and not counts.any() and r.good.any()):
-        kept = use[(counts if counts.any() else r.good)[use]]
-        surrogate = surrogate.knowing(surrogate.expected(target[kept if len(kept) else use]))
+        level = [core.loss(o, usual(o.observable, hypotheses)[0]) for o in spec.goal.objectives]
+        return surrogate.knowing(np.array([level]))
+    if (surrogate.noisy and r.counts.any()) or (spec.fidelity and not r.counts.any() and r.good.any()):
+        kept = use[(r.counts if r.counts.any() else r.good)[use]]
+        target = encoding.by_source(r.features[kept if len(kept) else use], spec.fidelity)
+        surrogate = surrogate.knowing(surrogate.expected(target))
     return surrogate
 
 
@@ -118,17 +119,17 @@ def _influences(hypotheses: Sequence[Hypothesis], chances: Array) -> tuple[core.
     return tuple(core.Influence(campaign=n, share=min(share, 1.0), trials=trials[n]) for n, share in shares.items())
 
 
-def _usual(name: str, hypotheses: Sequence[Hypothesis]) -> tuple[float, float]:
+def usual(name: str, hypotheses: Sequence[Hypothesis]) -> tuple[float, float]:
     """What earlier campaigns usually read of an observable, and by how much their points differed."""
     levels = [h.levels[name] for h in hypotheses if name in h.levels]
     return float(np.median([level for level, _ in levels])), float(np.median([unit for _, unit in levels]))
 
 
 def _readings(spec: core.CampaignSpec, encoding: Encoding, results: core.Results) -> Readings:
-    goal = spec.goal
-    wanted = sorted({o.observable for o in goal.objectives} | {b.observable for b in goal.outcome_constraints})
-    ok = [(row, seen) for row in results.rows if not row.failure and all(w in (seen := row.seen) for w in wanted)]
+    goal, wanted = spec.goal, asked_for(spec.goal)
+    ok = [(row, seen) for row in results.rows if not row.failure and set(wanted) <= (seen := row.seen).keys()]
     losses = np.array([[core.loss(o, seen[o.observable].value) for o in goal.objectives] for _, seen in ok])
+    good = np.array([core.feasible(goal, seen) for _, seen in ok], dtype=bool)
     causes: dict[str, list[core.Point]] = {}
     for row in results.rows:
         if row.failure and row.failure.cause in LEARNED:
@@ -136,20 +137,21 @@ def _readings(spec: core.CampaignSpec, encoding: Encoding, results: core.Results
     return Readings(
         features=encoding.features_as_run([row.ran for row, _ in ok]),
         losses=np.clip(losses.reshape(len(ok), len(goal.objectives)), -HUGE, HUGE),
-        good=np.array([core.feasible(goal, seen) for _, seen in ok], dtype=bool),
+        good=good,
+        counts=good & np.array([core.counts(spec, row.ran) for row, _ in ok], dtype=bool),
         values={w: np.clip([seen[w].value for _, seen in ok], -HUGE, HUGE) for w in wanted},
-        variances={w: _variances([row for row, _ in ok], w) for w in wanted},
+        variances={w: _variances(ok, w) for w in wanted},
         failed={c: encoding.features_as_run(points[-EXACT // 2 :]) for c, points in sorted(causes.items())},
     )
 
 
-def _variances(rows: Sequence[core.Row], name: str) -> Array:
+def _variances(ok: Sequence[tuple[core.Row, core.Seen]], name: str) -> Array:
     """The known variance of each trial's reading (n,): of replicates, with their scatter pooled over the trials.
 
     The scatter of two or three readings alone is worth little, so it counts together with that of all.
     """
-    several = [[o for o in row.observations if o.observable == name] for row in rows]
-    known = np.minimum([row.seen[name].sigma for row in rows], HUGE) ** 2
+    several = [[o for o in row.observations if o.observable == name] for row, _ in ok]
+    known = np.minimum([seen[name].sigma for _, seen in ok], HUGE) ** 2
     bare = [i for i, found in enumerate(several) if len(found) > 1 and not any(o.sigma for o in found)]
     if not bare:
         return known
@@ -174,9 +176,9 @@ def _predictor(
     shift, unit = scaling(values) if len(values) else (0.0, 0.0)
     if told:
         # A few readings say less of how far they will differ than the earlier campaigns do.
-        level, usual = _usual(name, hypotheses)
+        level, differ = usual(name, hypotheses)
         shift = shift if len(values) else level
-        unit = float(np.hypot(unit * np.sqrt(len(y) * (len(y) > 1)), usual * np.sqrt(USUAL)) / np.sqrt(len(y) + USUAL))
+        unit = float(np.hypot(unit * np.sqrt(len(y) * (len(y) > 1)), differ * np.sqrt(USUAL)) / np.sqrt(len(y) + USUAL))
     failed = np.vstack([r.features[:0], *r.failed.values()])
     if k is not None and len(failed) and len(values):
         # Taken for as bad as the worst, a failure also drags down what lies around it.

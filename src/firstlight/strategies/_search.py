@@ -26,11 +26,15 @@ SILENT = 0.1
 
 @dataclass(frozen=True)
 class Choice:
-    """The row chosen (1, d) among candidates (n, d), and the score of each: the logarithm of what it promises."""
+    """The row chosen (1, d) among candidates (n, d), and the score of each: the logarithm of what it promises.
+
+    `features` (n, D) are those of the candidates.
+    """
 
     row: Array
     score: float
     candidates: Array
+    features: Array
     scores: Array
 
 
@@ -58,7 +62,7 @@ def _best_source(
     top = np.argsort(-choice.scores, kind="stable")[:ASKED]
     rows, scores = np.vstack([choice.row, choice.candidates[top]]), np.r_[choice.score, choice.scores[top]]
     features = encoding.features(rows)
-    dear = next(s.cost for s in fidelity.sources if s.value == fidelity.target)
+    dear = core.target_cost(fidelity)
     best: tuple[float, Array] = (-np.inf, rows[:1])
     for source in fidelity.sources:
         there = encoding.narrowed({fidelity.parameter: source.value})
@@ -89,17 +93,20 @@ def _choose_anywhere(
     raw = raw if len(raw) else taken.free(found)
     if not len(raw):
         return None
-    score = weighing.score(space.encoding.features(raw))
+    features = space.encoding.features(raw)
+    score = weighing.score(features)
     for width, number in CLIMBS:
         top = raw[np.argsort(-score, kind="stable")[:4]]
         more = taken.free(space.near(top, number, width, rng), diverse=True)
-        raw, score = np.vstack([raw, more]), np.r_[score, weighing.score(space.encoding.features(more))]
+        their = space.encoding.features(more)
+        raw, features = np.vstack([raw, more]), np.vstack([features, their])
+        score = np.r_[score, weighing.score(their)]
     order = np.argsort(-score, kind="stable")
     climbed = [_climb(space, weighing, raw[[i]]) for i in order[:2]] if len(space.free) else []
     for row, gain in sorted(climbed, key=lambda c: -c[1]):
         if gain > score[order[0]] and len(taken.free(row, diverse=True)):
-            return Choice(row, gain, raw, score)
-    return Choice(raw[order[:1]], float(score[order[0]]), raw, score)
+            return Choice(row, gain, raw, features, score)
+    return Choice(raw[order[:1]], float(score[order[0]]), raw, features, score)
 
 
 def _choose_listed(
@@ -114,9 +121,10 @@ def _choose_listed(
         free = np.arange(len(space.rows))
     if len(free) > SCORED:
         free = rng.choice(free, size=SCORED, replace=False)
-    score = weighing.score(space.features[free])
+    features = space.features[free]
+    score = weighing.score(features)
     i = int(np.argmax(score))
-    return Choice(space.rows[free[[i]]], float(score[i]), space.rows[free], score)
+    return Choice(space.rows[free[[i]]], float(score[i]), space.rows[free], features, score)
 
 
 def _climb(space: Space, weighing: Weighing, row: Array) -> tuple[Array, float]:

@@ -93,7 +93,7 @@ class Bayes:
             if choice is None:
                 break
             if outlook is None:
-                outlook = _outlook(spec.goal, surrogate, space.encoding.features(choice.candidates), seed)
+                outlook = _outlook(spec.goal, surrogate, choice.features, seed)
             taken.take(choice.row)
             point = space.encoding.points(choice.row)[0]
             features = space.encoding.features(choice.row)
@@ -136,10 +136,8 @@ def _first_source(space: Space, number: int) -> Space:
 
 def believing(surrogate: Surrogate, space: Space, points: Sequence[core.Point]) -> Surrogate:
     """As if some points had turned out as expected; only those by the target source count as known."""
-    features = space.encoding.features_as_run(points)
-    target = space.encoding.by_source(features, space.spec.fidelity)
-    counts = np.asarray((np.abs(features - target) < 1e-9).all(1))
-    return surrogate.believing(features, counts)
+    counts = np.array([core.counts(space.spec, p) for p in points], dtype=bool)
+    return surrogate.believing(space.encoding.features_as_run(points), counts)
 
 
 def _outlook(goal: core.Goal, surrogate: Surrogate, features: Array, seed: int) -> core.Outlook | None:
@@ -152,7 +150,7 @@ def _outlook(goal: core.Goal, surrogate: Surrogate, features: Array, seed: int) 
 
 def _decision(space: Space, weighing: Weighing, choice: Choice, outlook: core.Outlook | None) -> core.Decision:
     surrogate, encoding = weighing.surrogate, space.encoding
-    features = encoding.features(choice.candidates)
+    features = choice.features
     order = np.argsort(-choice.scores, kind="stable")
     others = far_apart(features, order, encoding.features(choice.row), RUNNERS_UP)
     return core.Decision(

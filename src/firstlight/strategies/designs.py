@@ -62,17 +62,21 @@ class Sobol:
     def propose(self, spec: core.CampaignSpec, results: core.Results, count: int, seed: int) -> Sequence[core.Proposal]:
         space = space_of(spec)
         taken = Taken(space, results)
-        chosen = None if spec.shared else self._plain(space, taken, results, count)
-        if chosen is None and not spec.shared:
-            chosen = spread(space, taken, count, generator(seed))
-        points = [] if chosen is None else space.encoding.points(chosen)
-        rng = generator(seed)
-        while spec.shared and len(points) < count:
+        if spec.shared:
+            points = self._plates(space, taken, count, seed)
+        else:
+            chosen = self._plain(space, taken, results, count)
+            points = space.encoding.points(spread(space, taken, count, generator(seed)) if chosen is None else chosen)
+        return [core.Proposal(point=p, reason="space-filling") for p in points]
+
+    def _plates(self, space: Space, taken: Taken, count: int, seed: int) -> list[core.Point]:
+        points, rng = list[core.Point](), generator(seed)
+        while len(points) < count:
             found = space.encoding.points(spread(room(space, points), taken, 1, rng))
             if not found:
                 break
             points += found
-        return [core.Proposal(point=p, reason="space-filling") for p in points]
+        return points
 
     def _plain(self, space: Space, taken: Taken, results: core.Results, count: int) -> Array | None:
         if space.spec.constraints or space.rows is not None:

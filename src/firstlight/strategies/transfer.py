@@ -7,11 +7,11 @@ from scipy.special import logsumexp
 
 from firstlight import core
 
-from ._common import Memo, unknown_options, whole_option
+from ._common import Memo, asked_for, unknown_options, whole_option
 from ._earlier import strangers, translated
 from ._encoding import Array, Encoding
 from ._gp import GP, Hyper, Trend, fit
-from ._learn import COLD, EXACT, FITTED, HUGE, Hypothesis, scaling
+from ._learn import COLD, EXACT, FITTED, HUGE, Hypothesis, scaling, usual
 from ._space import Space
 from .bayes import Bayes
 
@@ -48,10 +48,8 @@ class Transfer(Bayes):
         return self.campaigns
 
     def _starts(self, space: Space, results: core.Results) -> int:
-        wanted = {o.observable for o in space.spec.goal.objectives}
-        wanted |= {b.observable for b in space.spec.goal.outcome_constraints}
         told = {name for h in self._hypotheses(space, results) for name in h.trends}
-        return 0 if wanted <= told else super()._starts(space, results)
+        return 0 if set(asked_for(space.spec.goal)) <= told else super()._starts(space, results)
 
     def _hypotheses(self, space: Space, results: core.Results) -> Sequence[Hypothesis]:
         key = (id(space.spec), *(id(e) for e in results.earlier))
@@ -59,8 +57,7 @@ class Transfer(Bayes):
 
 
 def _hypotheses(space: Space, earlier: Sequence[core.Earlier]) -> tuple[Hypothesis, ...]:
-    goal = space.spec.goal
-    wanted = sorted({o.observable for o in goal.objectives} | {b.observable for b in goal.outcome_constraints})
+    wanted = asked_for(space.spec.goal)
     alone = [h for e in earlier for h in _of_campaign(space.encoding, e, wanted)]
     told = [*alone, *_together(alone, wanted)]
     if not told:
@@ -74,9 +71,9 @@ def _of_campaign(here: Encoding, e: core.Earlier, wanted: Sequence[str]) -> list
     """What one earlier campaign expects; twice where names differ: with new names in the middle, and by spelling."""
     there = Encoding(e.spec.parameters)
     gps, levels = {}, {}
-    rows = [row for row in e.rows if not row.failure]
+    told = [(row.ran, row.seen) for row in e.rows if not row.failure]
     for name in wanted:
-        seen = [(row.ran, row.seen[name]) for row in rows if name in row.seen][-EXACT:]
+        seen = [(point, all_seen[name]) for point, all_seen in told if name in all_seen][-EXACT:]
         if len(seen) >= LEAST:
             y = np.clip([o.value for _, o in seen], -HUGE, HUGE)
             sigma = np.minimum([o.sigma for _, o in seen], HUGE)
@@ -89,7 +86,7 @@ def _of_campaign(here: Encoding, e: core.Earlier, wanted: Sequence[str]) -> list
     for alike in (True, False) if strangers(here, there) else (False,):
         translate = translated(here, there, alike)
         trends = {name: _trend(gp, translate) for name, gp in gps.items()}
-        made.append(Hypothesis(np.log(ALIKE) * alike, trends, levels, {e.campaign: len(rows)}))
+        made.append(Hypothesis(np.log(ALIKE) * alike, trends, levels, {e.campaign: len(told)}))
     return made
 
 
@@ -117,8 +114,7 @@ def _together(alone: Sequence[Hypothesis], wanted: Sequence[str]) -> list[Hypoth
         several = [h.trends[name] for h in alone if name in h.trends]
         if several:
             trends[name] = _average(several)
-            found = [h.levels[name] for h in alone if name in h.levels]
-            levels[name] = (float(np.median([a for a, _ in found])), float(np.median([b for _, b in found])))
+            levels[name] = usual(name, alone)
     campaigns = {name: trials for h in alone for name, trials in h.campaigns.items()}
     return [Hypothesis(prior, trends, levels, campaigns)]
 

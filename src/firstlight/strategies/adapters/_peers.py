@@ -12,7 +12,7 @@ import numpy as np
 
 from firstlight import core
 
-from .._common import Taken, generator
+from .._common import Taken, asked_for, generator
 from .._encoding import Array
 from .._space import Space
 
@@ -108,9 +108,7 @@ def _nearest_value(p: core.Parameter, value: core.Scalar | None) -> core.Scalar 
 def measured(spec: core.CampaignSpec, row: core.Row) -> core.Seen | None:
     """What was seen of everything that the goal asks for; None where the trial failed or something is missing."""
     seen = row.seen
-    goal = spec.goal
-    wanted = {o.observable for o in goal.objectives} | {c.observable for c in goal.outcome_constraints}
-    return None if row.failure or not wanted <= seen.keys() else seen
+    return None if row.failure or not set(asked_for(spec.goal)) <= seen.keys() else seen
 
 
 def cut(value: float) -> float:
