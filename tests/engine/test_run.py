@@ -412,10 +412,15 @@ def test_running_time_is_a_budget() -> None:
 
 def test_campaigns_side_by_side_share_a_facility_fairly() -> None:
     served: list[str] = []
+    slots: dict[str, engine.FairSlots] = {}
 
     class Slow(Room):
         async def outcome(self, job: str) -> core.Outcome:
-            served.append(job.split(".")[0])
+            campaign = job.split(".")[0]
+            # Fairness is between those that want a slot: on a busy machine the modest one takes its time to want one.
+            while campaign == "greedy" and served.count("modest") < 20 and not slots["room"].wanted("modest"):
+                await asyncio.sleep(0.001)
+            served.append(campaign)
             await asyncio.sleep(0.001)
             return await super().outcome(job)
 
@@ -426,7 +431,6 @@ def test_campaigns_side_by_side_share_a_facility_fairly() -> None:
     modest = goal(a_spec(id="modest", parallel=2), budget=core.Budget(trials=20), objectives=objectives)
 
     async def story() -> None:
-        slots: dict[str, engine.FairSlots] = {}
         for spec in (greedy, modest):
             await engine.create(spec, ports.journal, ports.clock, "ada")
         async with asyncio.TaskGroup() as group:

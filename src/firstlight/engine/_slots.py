@@ -28,6 +28,10 @@ class FairSlots:
                 self._drop(campaign, turn)
             raise
 
+    def wanted(self, campaign: str) -> int:
+        """How many slots a campaign holds or waits for."""
+        return self.held[campaign] + len(self._waiting.get(campaign, ()))
+
     def take(self, campaign: str) -> None:
         """Hold a slot at once: the action runs already, whatever the number of slots."""
         self.held[campaign] += 1
