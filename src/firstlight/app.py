@@ -266,7 +266,9 @@ class App:
             kind = str(options.pop("kind", name))
             options.setdefault("slots", max(slots, os.cpu_count() or 1))
             root = self.settings.data_dir / "facilities" / name
-            self._facilities[name] = plugins.make("facilities", kind, {"root": root, **options})
+            self._facilities[name] = plugins.make(
+                "facilities", kind, {"root": root, "assets": self.settings.data_dir / "assets", **options}
+            )
         return self._facilities[name]
 
     async def replace_facility(self, name: str, facility: core.Facility | None) -> None:

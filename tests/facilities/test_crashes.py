@@ -14,8 +14,8 @@ import pytest
 
 from firstlight import core
 from firstlight.facilities.compute import LocalFacility
-from firstlight.facilities.compute.local._processes import cause_of_death
-from firstlight.facilities.compute.local._store import Store, commit
+from firstlight.facilities.compute._processes import cause_of_death
+from firstlight.facilities.compute._rundir import run_directory
 
 ORCHESTRATOR = """
 import asyncio, sys, msgspec
@@ -264,15 +264,13 @@ def test_a_root_that_is_removed_takes_its_supervisor_along(bench: Any, tmp_path:
 
 
 def test_only_the_first_result_counts(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    store.prepare()
-    directory = store.directory("c1.1.evaluate")
-    directory.mkdir()
+    run = run_directory(tmp_path, "c1.1.evaluate")
+    run.path.mkdir(parents=True)
     first, second = core.Measured(cost=1.0), core.Failure(cause="crashed")
-    assert commit(directory, first, fsync=True) == first
-    assert commit(directory, second, fsync=True) == first
-    assert store.result("c1.1.evaluate") == first
-    assert os.listdir(directory) == ["result.json"]
+    assert run.commit(first) == first
+    assert run.commit(second) == first
+    assert run.result() == first
+    assert os.listdir(run.path) == ["result.json"]
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ import math
 from collections.abc import Iterator
 from typing import Literal
 
-from ._nouns import Action, Asset, EarlierCampaign, Failure, Observation, Outlook, Permit
-from ._problem import CampaignSpec, Forbid, Point, Value
+from ._nouns import Action, EarlierCampaign, Failure, Observation, Outlook, Permit
+from ._problem import Asset, CampaignSpec, Forbid, Point, Value
 from ._sources import target_cost
 
 ActionStatus = Literal[

@@ -99,6 +99,18 @@ class ActionApproved(Event, frozen=True):
     note: str = ""
 
 
+class ActionPlaced(Event, frozen=True):
+    """A facility was chosen for an action, at first or because another went away. Policy judges it (again).
+
+    `others` says what spoke against each of the others.
+    """
+
+    action: str
+    facility: str
+    reason: str
+    others: dict[str, str] = {}
+
+
 class ActionDispatched(Event, frozen=True):
     """Written before the facility is called, so that no call is ever forgotten."""
 
@@ -283,6 +295,7 @@ Fact = (
     | OutcomeRestored
     | TrialRevised
     | BudgetChanged
+    | ActionPlaced
 )
 
 

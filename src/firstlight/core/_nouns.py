@@ -3,7 +3,7 @@
 import math
 from typing import Literal, get_args
 
-from ._problem import Limits, Point, Value
+from ._problem import Asset, Limits, Point, Resources, Value
 
 Cause = Literal[
     "did-not-converge",
@@ -36,7 +36,8 @@ class Action(Value, frozen=True):
 
     `id` is the idempotency key every facility honours; `after` names the actions of the same trial that
     must have succeeded first. `repeatable` says whether it may be performed again under the same id
-    when nobody knows whether it was (a computation may, a robot's motion may not).
+    when nobody knows whether it was (a computation may, a robot's motion may not). While `facility` is "", nobody
+    has chosen one yet; `facilities` are those to choose among, () for all.
     """
 
     id: str
@@ -51,6 +52,10 @@ class Action(Value, frozen=True):
     cost: float = 0.0
     repeatable: bool = True
     approval: str = ""
+    facilities: tuple[str, ...] = ()
+    resources: Resources = Resources()
+    inputs: dict[str, Asset] = {}
+    outputs: tuple[str, ...] = ()
 
 
 class Permit(Value, frozen=True):
@@ -98,19 +103,11 @@ class Observation(Value, frozen=True):
             raise ValueError(f"sigma of observation {self.observable!r} must be zero or more, not {self.sigma}")
 
 
-class Asset(Value, frozen=True):
-    """Bytes with a digest ("sha256:<hex>")."""
-
-    uri: str
-    digest: str
-    media_type: str
-    size: int = 0
-
-
 class Measured(Value, frozen=True, tag="measured"):
     """An action that succeeded. `as_run` gives the point's values where they differ from those requested.
 
-    `started` and `ended` are the facility's own clock (seconds since 1970 UTC, 0 where unknown).
+    `started` and `ended` are the facility's own clock (seconds since 1970 UTC, 0 where unknown). `used` is what it
+    took of the facility, by unit ("node-hours", "attempts" ...).
     """
 
     observations: tuple[Observation, ...] = ()
@@ -119,6 +116,7 @@ class Measured(Value, frozen=True, tag="measured"):
     cost: float = 0.0
     started: float = 0.0
     ended: float = 0.0
+    used: dict[str, float] = {}
 
 
 class Failure(Value, frozen=True, tag="failure"):
@@ -132,10 +130,62 @@ class Failure(Value, frozen=True, tag="failure"):
     cost: float = 0.0
     started: float = 0.0
     ended: float = 0.0
+    used: dict[str, float] = {}
 
 
 Outcome = Measured | Failure
 """What a facility says came of an action."""
+
+
+class FacilityStatus(Value, frozen=True):
+    """A facility as it is now, and the largest action it can take; None where that is not known.
+
+    `nodes` in all; `cores` (per node), `gpus` (per node), `memory` (bytes per node), `seconds` (of one action).
+    `wait` is when (in seconds from now) an action like the one asked about would begin. `price` is what a node-hour
+    costs, in the unit of whoever runs the facility.
+    """
+
+    state: Literal["up", "degraded", "down", "unknown"]
+    message: str = ""
+    nodes: int | None = None
+    cores: int | None = None
+    gpus: int | None = None
+    memory: int | None = None
+    seconds: float | None = None
+    queued: int = 0
+    running: int = 0
+    wait: float | None = None
+    price: float | None = None
+
+
+class JobStatus(Value, frozen=True):
+    """How far a job has come, as its facility sees it. It is for people to look at; only an outcome decides.
+
+    `native` is what the scheduler calls it. `expected_start` is in seconds since 1970 UTC, 0 where unknown.
+    """
+
+    state: Literal["queued", "held", "active", "ended", "unknown"]
+    message: str = ""
+    native: str = ""
+    expected_start: float = 0.0
+    node_hours: float = 0.0
+
+
+class Finding(Value, frozen=True):
+    """One thing that was looked at in a facility: whether it is right, what was seen, and what to do if it is not."""
+
+    what: str
+    right: bool
+    seen: str = ""
+    advice: str = ""
+
+
+class Placement(Value, frozen=True):
+    """The facility chosen for an action, why, and what spoke against each of the others."""
+
+    facility: str
+    reason: str
+    others: dict[str, str] = {}
 
 
 class Alternative(Value, frozen=True):

@@ -1,11 +1,22 @@
 """Every seam a plug-in may fill, on one page."""
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 from ._campaign import Campaign
 from ._facts import Entry, Fact
-from ._nouns import Action, EarlierCampaign, Outcome, Permit, Proposal, Verdict
+from ._nouns import (
+    Action,
+    EarlierCampaign,
+    FacilityStatus,
+    Finding,
+    JobStatus,
+    Outcome,
+    Permit,
+    Placement,
+    Proposal,
+    Verdict,
+)  # fmt: skip
 from ._problem import CampaignSpec, Point, Value
 from ._results import Earlier, Results, Row
 
@@ -100,6 +111,43 @@ class Facility(Protocol):
 
     async def close(self) -> None:
         """Let go of it. Jobs under way go on."""
+        ...
+
+
+@runtime_checkable
+class ReportsStatus(Protocol):
+    """What a facility has besides if it can say how it is. Both are for choosing and for looking, never for deciding
+    what came of an action. They raise Unavailable."""
+
+    async def status(self, action: Action | None = None) -> FacilityStatus:
+        """How it is now, for an action like this one."""
+        ...
+
+    async def job(self, job: str) -> JobStatus:
+        """How far a job has come."""
+        ...
+
+
+@runtime_checkable
+class Examinable(Protocol):
+    """What a facility has besides if it can look for what is wrong with it."""
+
+    async def examine(self) -> Sequence[Finding]:
+        """Everything that has to be right before an action can be performed there, the most basic first.
+
+        It performs nothing and changes nothing. It raises nothing: what cannot be looked at is a finding too.
+        """
+        ...
+
+
+class Coordinator(Protocol):
+    """Choose which facility performs an action that names none."""
+
+    async def place(self, action: Action, load: Mapping[str, int], without: Collection[str] = ()) -> Placement:
+        """The facility to perform it, none of `without`. `load` is how many slots are wanted of each facility now.
+
+        Raises Unavailable, with what speaks against each, where none can take it just now.
+        """
         ...
 
 
@@ -226,3 +274,4 @@ class Ports(Value, frozen=True):
     clock: Callable[[], float]
     learner: Learner | None = None
     archive: Archive | None = None
+    coordinator: Coordinator | None = None

@@ -200,16 +200,53 @@ class Limits(Value, frozen=True):
     memory: int | None = None
 
 
+class Resources(Value, frozen=True):
+    """What one action needs of a machine, in the words of the IRI Facility API's JobSpec; time and memory are `Limits`.
+
+    `processes` are counted over all `nodes`, `cores` and `gpus` belong to each process. More processes than one are
+    started together, as MPI has it. `pre_launch` and `post_launch` are lines of shell before and after. `attributes`
+    are options of the scheduler by its own names. What is empty is the facility's to say.
+    """
+
+    nodes: int = 1
+    processes: int = 1
+    cores: int = 1
+    gpus: int = 0
+    exclusive: bool = False
+    account: str = ""
+    queue: str = ""
+    reservation: str = ""
+    container: str = ""
+    pre_launch: tuple[str, ...] = ()
+    post_launch: tuple[str, ...] = ()
+    attributes: dict[str, str] = {}
+
+
+class Asset(Value, frozen=True):
+    """Bytes with a digest ("sha256:<hex>"). `uri` says where they came from, or what file they were."""
+
+    uri: str
+    digest: str
+    media_type: str = "application/octet-stream"
+    size: int = 0
+
+
 class StepSpec(Value, frozen=True):
     """One step of a procedure, from which an action is made for every trial.
 
-    `operation` is what the facility calls it: for the local facility "package.module:function" or
-    "command"; `settings` are its fixed arguments, the same for all trials.
+    `operation` is what the facility calls it: for a computer "package.module:function" or
+    "command"; `settings` are its fixed arguments, the same for all trials. `facility` is "" where the coordinator is
+    to choose, among `facilities` if any are named. `inputs` are files by the name that the operation knows them by;
+    `outputs` are patterns of the files that it leaves and that are to be kept.
     """
 
     operation: str
     name: str = "evaluate"
     facility: str = "local"
+    facilities: tuple[str, ...] = ()
+    resources: Resources = Resources()
+    inputs: dict[str, Asset] = {}
+    outputs: tuple[str, ...] = ()
     settings: dict[str, object] = {}
     limits: Limits = Limits()
     cost: float = 0.0

@@ -87,6 +87,8 @@ def _apply(campaign: Campaign, entry: Entry) -> Campaign:
             cause: Cause = "lost" if _action(campaign, id).status == "lost" else "refused"
             failure = Failure(cause=cause, message="; ".join(reasons))
             return _fail(_move(campaign, id, ("proposed", "escalated", "lost"), status="refused"), id, failure, 0.0)
+        case f.ActionPlaced(action=id, facility=facility):
+            return _place(campaign, id, facility)
         case f.ActionDispatched(action=id):
             return _move(campaign, id, ("permitted",), status="dispatched")
         case f.ActionAccepted(action=id, job=job):
@@ -230,6 +232,20 @@ def _settle(campaign: Campaign, trial: Trial) -> Campaign:
         recent=recent,
         met_by=campaign.met_by or (trial.id if not trial.failed and met(goal, seen) else ""),
     )
+
+
+def _place(campaign: Campaign, id: str, facility: str) -> Campaign:
+    """An action gets a facility, or another one. What another facility may be doing counts for nothing any more."""
+    action = _action(campaign, id).action
+    origins = ("proposed", "permitted", "escalated", *(("dispatched", "accepted") if action.repeatable else ()))
+    if not facility or facility == action.facility:
+        _refuse(f"action {id} cannot be placed at {facility or 'no facility'}: it is at {action.facility or 'none'}")
+    if action.facilities and facility not in action.facilities:
+        _refuse(f"action {id} may be performed at {', '.join(action.facilities)}, not at {facility}")
+    return _move(
+        campaign, id, origins, action=replace(action, facility=facility), status="proposed",
+        policies=(), agreement="", job="", question="", cancelling=False,
+    )  # fmt: skip
 
 
 def _expect_next(campaign: Campaign, trial: str) -> None:

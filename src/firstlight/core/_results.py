@@ -10,9 +10,9 @@ from . import _facts as f
 from ._campaign import InconsistentError
 from ._facts import Amendment, Entry, Fact
 from ._goal import Seen, Standing, advance, dominates, latest, losses, met, pooled
-from ._nouns import Action, Asset, Cause, Decision, Failure, Measured, Observation
+from ._nouns import Action, Cause, Decision, Failure, Measured, Observation
 from ._points import inside
-from ._problem import CampaignSpec, Point, Value
+from ._problem import Asset, CampaignSpec, Point, Value
 from ._sources import counts
 
 

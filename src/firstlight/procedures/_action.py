@@ -11,5 +11,6 @@ def make(step: StepSpec, trial: str, point: Point, name: str = "", after: tuple[
     return Action(
         id=f"{trial}.{name}", trial=trial, facility=step.facility, name=name, operation=step.operation, point=point,
         settings=step.settings, after=after, limits=step.limits, cost=step.cost, repeatable=step.repeatable,
-        approval=step.approval,
+        approval=step.approval, facilities=step.facilities, resources=step.resources, inputs=step.inputs,
+        outputs=step.outputs,
     )  # fmt: skip

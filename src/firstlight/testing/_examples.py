@@ -6,16 +6,29 @@ _POINT: core.Point = {"temperature": 351.5, "solvent": "DMF", "cycles": 3}
 _ASSET = core.Asset(uri="file:///data/scan.h5", digest="sha256:ab12", media_type="application/x-hdf5", size=4096)
 _SEEN = core.Observation(observable="yield", value=0.1 + 0.2, unit="percent", sigma=0.01)
 _MEASURED = core.Measured(
-    observations=(_SEEN,), assets=(_ASSET,), as_run={"temperature": 352.0}, cost=1.5, started=1000.25, ended=1010.5
+    observations=(_SEEN,),
+    assets=(_ASSET,),
+    as_run={"temperature": 352.0},
+    cost=1.5,
+    started=1000.25,
+    ended=1010.5,
+    used={"node-hours": 0.25},
 )
 _FAILURE = core.Failure(
     cause="instrument-fault", message="needle is clogged", log='line 1\nline "2" \u2028 \x00 µ', assets=(_ASSET,),
     as_run={"cycles": 2}, cost=0.5, started=1000.25, ended=1002.0,
+    used={"attempts": 2.0},
+)  # fmt: skip
+_RESOURCES = core.Resources(
+    nodes=2, processes=8, cores=4, gpus=1, exclusive=True, account="m123", queue="debug", reservation="beamtime",
+    container="docker://film:1", pre_launch=("module load film",), post_launch=("sync",),
+    attributes={"constraint": "gpu"},
 )  # fmt: skip
 _ACTION = core.Action(
     id="c.1.mix", trial="c.1", facility="lab", name="mix", operation="mixing", point=_POINT,
     settings={"speed": 300, "deep": [1, 2.5, None, {"é": True}]}, after=("c.1.weigh",),
     limits=core.Limits(seconds=60.0, memory=2**53 + 1), cost=2.0, repeatable=False, approval="Is the hood closed?",
+    facilities=("lab", "annex"), resources=_RESOURCES, inputs={"scan": _ASSET}, outputs=("*.h5",),
 )  # fmt: skip
 _DECISION = core.Decision(
     criterion="log expected improvement", score=-1.25, trials=12,
@@ -54,6 +67,7 @@ _SPEC = core.CampaignSpec(
             core.StepSpec(
                 operation="mixing", name="mix", facility="lab", settings={"speed": 300},
                 limits=core.Limits(seconds=60.0, memory=1024), cost=2.0, repeatable=False, approval="Hood closed?",
+                facilities=("lab", "annex"), resources=_RESOURCES, inputs={"scan": _ASSET}, outputs=("*.h5",),
             ),
         ),
         name="cascade",
@@ -127,5 +141,8 @@ EXAMPLES: tuple[core.Fact, ...] = (
     core.OutcomeRestored(trial="c.1", reason="it was no bubble", standing=_STANDING),
     core.TrialRevised(trial="c.1", digest="sha256:ef01", revision=31),
     core.BudgetChanged(budget=core.Budget(trials=30, cost=150.0, cost_unit="USD", seconds=7200.0), reason="a grant"),
+    core.ActionPlaced(
+        action="c.1.mix", facility="annex", reason="free now", others={"lab": "an incident since 9:00"}
+    ),
 )  # fmt: skip
 """One fact of every class, with every field filled."""

@@ -23,8 +23,12 @@ class NotLoaded(Exception):
 
 
 def call(function: Function, action: Action) -> Outcome:
-    """Call it as `function(point, **settings)`. What it raises is an outcome too; the traceback goes to stderr."""
-    settings = {name: value for name, value in action.settings.items() if name != "directory"}
+    """Call it as `function(point, **settings)`; inputs are settings too, as paths. What it raises is an outcome.
+
+    The traceback goes to stderr.
+    """
+    files = {name: str(Path.cwd() / name) for name in action.inputs}
+    settings = {name: value for name, value in action.settings.items() if name != "directory"} | files
     try:
         value = function(dict(action.point), **settings)
         if inspect.iscoroutine(value):

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from ....core import Outcome
-from . import _processes
+from .. import _processes
 from ._wire import Done, Hello, Work, pack, receive
 
 ONE_THREAD = (

@@ -5,6 +5,7 @@ import contextlib
 import itertools
 import os
 import secrets
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from ....core import Failure, Outcome, Permit, Unavailable
+from .._staging import bring, keep
 from ._start import gone, reach
 from ._wire import Await, Cancel, Find, Hello, Reply, Request, Shutdown, Submit, pack, receive
 
@@ -36,13 +38,24 @@ class LocalFacility:
     this process dies, and are found again by the next that opens the same root (on the same machine). Limits
     on time and resident memory are enforced from outside the worker, that of the interpreter and its imports
     included. The environment and the working directory of the workers are those of this process; BLAS uses one
-    thread unless the environment says otherwise. `fsync=False` trusts the machine not to lose its power.
+    thread unless the environment says otherwise. `fsync=False` trusts the machine not to lose its power. `launcher`
+    is what starts the processes of an action that wants several ("mpirun -n {processes}"); `assets` is where inputs
+    come from and outputs are kept.
     """
 
-    def __init__(self, root: Path | str, slots: int = 0, *, fsync: bool = True) -> None:
+    def __init__(
+        self,
+        root: Path | str,
+        slots: int = 0,
+        *,
+        fsync: bool = True,
+        launcher: str = "mpirun -n {processes}",
+        assets: Path | str | None = None,
+    ) -> None:
         if slots < 0:
             raise ValueError(f"slots must be at least 1, or 0 for one a processor, not {slots}")
         self._root, self._slots, self._fsync = Path(root).absolute(), slots or os.cpu_count() or 1, fsync
+        self._launcher, self._assets = launcher, assets
         self._session = secrets.token_hex(8)
         self._link: _Link | None = None
         self._connecting = asyncio.Lock()
@@ -53,6 +66,8 @@ class LocalFacility:
         return self._slots
 
     async def submit(self, permit: Permit) -> str:
+        if permit.action.inputs:
+            await asyncio.to_thread(bring, permit.action, self._root, self._assets)
         job = (await self._ask(lambda id: Submit(id=id, permit=permit))).job
         return job or permit.action.id
 
@@ -61,6 +76,8 @@ class LocalFacility:
 
     async def outcome(self, job: str) -> Outcome:
         outcome = (await self._ask(lambda id: Await(id=id, job=job))).outcome
+        if outcome and outcome.assets:
+            await asyncio.to_thread(keep, outcome, self._root, self._assets)
         return outcome or Failure(cause="lost", message=f"the supervisor knows nothing of {job}")
 
     async def cancel(self, job: str) -> None:
@@ -102,7 +119,7 @@ class LocalFacility:
             reader, writer = await asyncio.open_unix_connection(sock=channel)
             hello = Hello(
                 session=self._session, python=sys.executable, directory=os.getcwd(), environment=dict(os.environ),
-                slots=self._slots, fsync=self._fsync,
+                slots=self._slots, fsync=self._fsync, launcher=tuple(shlex.split(self._launcher)),
             )  # fmt: skip
             writer.write(pack(hello))
             self._link = _Link(reader, writer)

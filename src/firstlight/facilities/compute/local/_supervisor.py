@@ -19,9 +19,10 @@ import msgspec
 from msgspec.structs import replace
 
 from ....core import Cause, Failure, Outcome, Permit
-from . import _processes
+from .. import _processes
+from .._rundir import tail
 from ._crew import Crew, Death, Worker
-from ._store import Claim, Store, commit_patiently, tail
+from ._store import Claim, Store
 from ._wire import Await, Cancel, Find, Hello, Reply, Request, Shutdown, Submit, Work, address, pack, receive
 
 ATTEMPTS = 3
@@ -132,20 +133,20 @@ class Supervisor:
     def submit(self, permit: Permit, hello: Hello) -> str:
         """Remember the permit and begin, unless the action is under way or has ended."""
         action = permit.action.id
-        if action in self._jobs or self._store.result(action):
+        if action in self._jobs or self._store.run(action).result():
             return action
-        if self._store.attempts(action) >= ATTEMPTS:
+        if self._store.run(action).attempts() >= ATTEMPTS:
             self._commit(action, _vanished())
             return action
-        self._store.write_spec(permit)
+        self._store.run(permit.action.id).write_spec(permit)
         self._begin(permit, hello)
         return action
 
     def find(self, action: str, hello: Hello) -> str | None:
         """The action, if it runs, has ended, or was accepted and is still to begin."""
-        if action in self._jobs or self._store.result(action):
+        if action in self._jobs or self._store.run(action).result():
             return action
-        permit, attempts = self._store.spec(action), self._store.attempts(action)
+        permit, attempts = self._store.run(action).spec(), self._store.run(action).attempts()
         if permit is None or 0 < attempts < ATTEMPTS:
             return None
         return self.submit(permit, hello)
@@ -155,12 +156,12 @@ class Supervisor:
         while True:
             if job := self._jobs.get(action):
                 await asyncio.shield(job.ended)
-            if result := self._store.result(action):
+            if result := self._store.run(action).result():
                 return result
-            permit = self._store.spec(action)
+            permit = self._store.run(action).spec()
             if permit is None:
                 return Failure(cause="lost", message=f"nothing is known of {action} here")
-            if self._store.attempts(action) and not permit.action.repeatable:
+            if self._store.run(action).attempts() and not permit.action.repeatable:
                 return self._commit(action, replace(_vanished(), cause="lost"))
             self.submit(permit, hello)
 
@@ -227,7 +228,7 @@ class Supervisor:
             await self._end(job, Failure(cause="crashed", message=why), None, hello.fsync)
             return
         try:
-            attempt = self._store.begin(job.action)
+            attempt = self._store.run(job.action).begin()
             job.pid = worker.process.pid
             claim = Claim(
                 action=job.action, attempt=str(attempt), pid=job.pid, started=worker.started, boot=self._boot,
@@ -237,7 +238,9 @@ class Supervisor:
             with self._limits(job, permit, claim.at):
                 if job.killed:
                     _processes.kill_family(job.pid)
-                outcome = await worker.perform(Work(permit=permit, attempt=str(attempt), fsync=hello.fsync))
+                outcome = await worker.perform(
+                    Work(permit=permit, attempt=str(attempt), fsync=hello.fsync, launcher=hello.launcher)
+                )
         except (asyncio.CancelledError, OSError):
             await worker.end()
             raise
@@ -285,19 +288,19 @@ class Supervisor:
 
     async def _end(self, job: Job, failure: Failure, attempt: Path | None, fsync: bool) -> None:
         failure = replace(failure, log=tail(attempt) if attempt else "")
-        await asyncio.to_thread(commit_patiently, self._store.directory(job.action), failure, fsync)
+        await asyncio.to_thread(self._store.run(job.action).commit_patiently, failure, fsync)
 
     def _commit(self, action: str, failure: Failure) -> Outcome:
-        last = self._store.last(action, self._store.attempts(action))
-        return commit_patiently(last.parent, replace(failure, log=tail(last)), fsync=True)
+        run = self._store.run(action)
+        return run.commit_patiently(replace(failure, log=tail(run.last())))
 
     # ------------------------------------------------------------------ taking over
 
     def _adopt(self, claim: Claim) -> None:
         """Take over what an earlier supervisor has left running, or tidy up after it."""
-        permit = self._store.spec(claim.action)
+        permit = self._store.run(claim.action).spec()
         alive = claim.boot == self._boot and _processes.started(claim.pid) == claim.started
-        if permit is None or not alive or self._store.result(claim.action):
+        if permit is None or not alive or self._store.run(claim.action).result():
             self._store.release(claim.action)
             return
         job = self._jobs[claim.action] = Job(claim.action)

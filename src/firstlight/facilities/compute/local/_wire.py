@@ -26,6 +26,7 @@ class Hello(msgspec.Struct, frozen=True, tag="hello"):
     environment: dict[str, str]
     slots: int
     fsync: bool
+    launcher: tuple[str, ...] = ()
 
 
 class Submit(msgspec.Struct, frozen=True, tag="submit"):
@@ -70,6 +71,7 @@ class Work(msgspec.Struct, frozen=True):
     permit: Permit
     attempt: str
     fsync: bool
+    launcher: tuple[str, ...] = ()
 
 
 class Done(msgspec.Struct, frozen=True):

@@ -4,12 +4,13 @@ import json
 import os
 import re
 import subprocess
+from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from ....core import Action, Failure, Outcome
-from .._interpret import interpret
+from ...core import Action, Failure, Outcome
+from ._interpret import interpret
 from ._processes import cause_of_death, kill_family, oom_kills
 
 # "${x}" belongs to a shell, "{ x }" and JSON to whoever reads them.
@@ -20,18 +21,23 @@ class BadCommand(Exception):
     """The settings do not say what to run."""
 
 
-def run_command(action: Action, attempt: Path) -> Outcome:
-    """Run `settings["argv"]` in the new directory `attempt`; its stderr goes to this process's.
+CONTINUED = 75
+"""The exit code of a command that is to be continued later: EX_TEMPFAIL of sysexits.h."""
+
+
+def run_command(action: Action, attempt: Path, launcher: Sequence[str] = ()) -> Outcome | None:
+    """Run `settings["argv"]` in the directory `attempt`; its stderr goes to this process's.
 
     The point is in `point.json` there. The result is `outputs.json` if the command leaves one, else the last line
-    of its standard output that is JSON. An exit code other than 0 is a failure.
+    of its standard output that is JSON. An exit code other than 0 is a failure, and 75 is None: it wants to be
+    continued. `launcher` goes before it.
     """
-    attempt.mkdir()
+    attempt.mkdir(exist_ok=True)
     point, printed = attempt / "point.json", attempt.with_suffix(".stdout")
     point.write_text(json.dumps(action.point))
     kills = oom_kills()
     try:
-        argv = arguments(action)
+        argv = [*launcher, *arguments(action)]
         environment = {**os.environ, **_extra(action), "FIRSTLIGHT_ACTION": action.id, "FIRSTLIGHT_POINT": str(point)}
         with open(printed, "wb") as stdout:
             # A process group of its own: whatever it leaves running can be ended with it.
@@ -43,6 +49,8 @@ def run_command(action: Action, attempt: Path) -> Outcome:
     except (OSError, ValueError) as error:
         return Failure(cause="invalid-input", message=f"cannot start {argv[0]!r}: {error}")
     code = _wait(process, action.limits.seconds)
+    if code == CONTINUED:
+        return None
     if code:
         cause, how = cause_of_death(code, oom_kills() > kills)
         return Failure(cause=cause, message=f"{Path(argv[0]).name} {how}")
@@ -54,13 +62,14 @@ def arguments(action: Action) -> list[str]:
     argv = action.settings.get("argv")
     if not isinstance(argv, list | tuple) or not argv or not all(isinstance(a, str | int | float) for a in argv):
         raise BadCommand(f"settings need argv, a list of the program and its arguments, not {argv!r}")
-    known = {"directory": action.settings.get("directory") or os.getcwd(), **action.point}
+    files = {name: name for name in action.inputs}
+    known = {"directory": action.settings.get("directory") or os.getcwd(), **files, **action.point}
 
     def fill(match: re.Match[str]) -> str:
         if match[1] not in known:
             near = get_close_matches(match[1], known, 1)
             hint = f"did you mean {{{near[0]}}}?" if near else f"there are {', '.join(sorted(known))}"
-            raise BadCommand(f"argv names {match[0]}, which is no parameter; {hint}")
+            raise BadCommand(f"argv names {match[0]}, which is no parameter or input; {hint}")
         return str(known[match[1]])
 
     return [_PLACEHOLDER.sub(fill, str(item)) for item in argv]

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from ....core import Cause
+from ...core import Cause
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -50,6 +50,12 @@ def family(pid: int) -> dict[int, int]:
         members |= children
         grown = bool(children)
     return {p: everyone[p].pages * _PAGE for p in members}
+
+
+def children(pid: int) -> list[int]:
+    """The processes that this one started, and that have not ended."""
+    everyone = {int(name): stat for name in os.listdir("/proc") if name.isdigit() and (stat := _stat(int(name)))}
+    return [p for p, stat in everyone.items() if stat.parent == pid and stat.state not in "ZX"]
 
 
 def kill_family(pid: int) -> None:
