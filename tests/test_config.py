@@ -1,6 +1,7 @@
 """Campaign files and settings: what is accepted, what is turned away, and in which words."""
 
 import copy
+import hashlib
 import re
 import time
 from pathlib import Path
@@ -21,7 +22,7 @@ BAD = sorted((HERE / "bad").glob("*.yaml"))
 REFERENCE = HERE.parent / "docs/reference/campaign-file.md"
 UNITS = PintUnits()
 KNOWN = Known(
-    facilities={"local", "hplc"}, strategies={"bayes", "sobol", "random", "grid"},
+    facilities={"local", "hplc", "perlmutter"}, strategies={"bayes", "sobol", "random", "grid"},
     procedures={"chain", "replicates", "source", "cascade"}, learners={"surrogate"},
 )  # fmt: skip
 
@@ -425,6 +426,8 @@ def blocks() -> list[tuple[int, str]]:
 @pytest.mark.parametrize(("line", "block"), blocks(), ids=lambda v: str(v) if isinstance(v, int) else "")
 def test_every_example_of_the_reference_is_valid(line: int, block: str, tmp_path: Path) -> None:
     (tmp_path / "candidates.csv").write_text("temperature,solvent\n25,water\n40,ethanol\n")
+    (tmp_path / "meshes").mkdir()
+    (tmp_path / "meshes" / "coarse.dat").write_text("1 2 3")
     whole = re.search(r"^id:", block, re.MULTILINE)
     rest = {
         "id": "id: example\n",
@@ -439,13 +442,39 @@ def test_every_example_of_the_reference_is_valid(line: int, block: str, tmp_path
     assert load(text, tmp_path).id
 
 
+def test_the_short_forms_of_what_a_step_needs_are_read(tmp_path: Path) -> None:
+    (tmp_path / "mesh.dat").write_bytes(b"1 2 3")
+    text = """
+id: c
+parameters: {x: {low: 0, high: 1}}
+objectives: {y: maximize}
+budget: 3
+procedure:
+  - {name: one, function: "m:f", facility: any, inputs: {mesh: mesh.dat}, outputs: "*.h5"}
+  - name: two
+    command: [solver]
+    facility: [local, hplc]
+    resources: {nodes: 2, processes: 8, pre_launch: module load x, attributes: {nice: 5}}
+"""
+    one, two = load(text, tmp_path).procedure.steps
+    assert (one.facility, one.facilities, one.outputs) == ("", (), ("*.h5",))
+    digest = "sha256:" + hashlib.sha256(b"1 2 3").hexdigest()
+    assert one.inputs == {"mesh": core.Asset(uri=(tmp_path / "mesh.dat").as_uri(), digest=digest, size=5,
+                                             media_type="application/octet-stream")}  # fmt: skip
+    assert one.settings == {"directory": str(tmp_path)}
+    assert (two.facility, two.facilities) == ("", ("local", "hplc"))
+    assert two.resources == core.Resources(
+        nodes=2, processes=8, pre_launch=("module load x",), attributes={"nice": "5"}
+    )
+
+
 def test_the_reference_names_every_field() -> None:
     text = REFERENCE.read_text()
     nouns = (
         core.CampaignSpec, core.Goal, core.Objective, core.OutcomeConstraint, core.Observable, core.Budget,
         core.NoImprovement, core.Regret, core.Continuous, core.Ordered, core.Categorical, core.Linear, core.Mixture,
         core.Exclude, core.Forbid, core.Pool, core.ProcedureSpec, core.StepSpec, core.Limits, core.StrategySpec,
-        core.Fidelity, core.Source,
+        core.Fidelity, core.Source, core.Resources, core.Asset,
     )  # fmt: skip
     assert not {f"{n.__name__}.{f}" for n in nouns for f in n.__struct_fields__ if f"`{f}`" not in text}
 

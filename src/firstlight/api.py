@@ -187,6 +187,8 @@ class Campaign:
         *,
         parallel: int | None = None,
         workers: Literal["processes", "threads"] = "processes",
+        facility: str = "local",
+        resources: core.Resources | None = None,
         on_trial: Callable[[Row], None] | None = None,
     ) -> Row | None:
         """Run until the goal is met or the budget is spent, and return the best trial (None: none was good).
@@ -194,18 +196,23 @@ class Campaign:
         `evaluate(point)` gets a dictionary of parameter values, and gives back a number, a mapping of
         observables to numbers (or to (value, sigma)), or raises `firstlight.Failed`. In "processes" (the
         default) the campaign's `limits` hold, and whatever it does to its process is a failed trial; in
-        "threads" it shares this process. Ctrl-C lays the campaign down; run it again to go on.
+        "threads" it shares this process. With `facility` it runs on another computer of the data directory
+        (`firstlight facility list`), which must see this directory and have the same Python packages; `resources`
+        are what every trial needs there. Ctrl-C lays the campaign down; run it again to go on.
         """
         step = self._spec.procedure.steps[0]
         if self._created and step.facility == CALLER:
             raise ValueError(f"campaign {self._spec.id} is driven by ask and tell: go on with those")
         if workers == "threads" and step.limits != core.Limits():
             raise ValueError("limits need workers='processes': a thread cannot be stopped")
+        if workers == "threads" and (facility != "local" or resources is not None):
+            raise ValueError("threads are this process's: another facility and resources need workers='processes'")
         function = cloudpickle.dumps(evaluate)
         if not self._created:
             name = hashlib.sha256(function).hexdigest()[:16]
             path = self._home.settings.data_dir.absolute() / "functions" / f"{name}.pkl"
-            self._spec = replace(self._spec, procedure=_procedure(f"pickle:{path}", "local", step.limits))
+            self._spec = replace(self._spec, procedure=_procedure(f"pickle:{path}", facility, step.limits, resources))
+            self._spec = self._home.app.check_spec(self._spec)
         self._home.keep(Path(self._spec.procedure.steps[0].operation.removeprefix("pickle:")), function)
         self._open()
         self._home.leave_session()
@@ -444,10 +451,18 @@ def _shut(app: composition.App, loop: asyncio.AbstractEventLoop, thread: threadi
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _procedure(operation: str, facility: str, limits: core.Limits) -> core.ProcedureSpec:
+def _procedure(
+    operation: str, facility: str, limits: core.Limits, resources: core.Resources | None = None
+) -> core.ProcedureSpec:
     # Functions that live in modules beside the script are found where the script found them.
     settings: dict[str, object] = {} if facility == CALLER else {"directory": os.getcwd()}
-    step = core.StepSpec(operation=operation, facility=facility, settings=settings, limits=limits)
+    step = core.StepSpec(
+        operation=operation,
+        facility=facility,
+        settings=settings,
+        limits=limits,
+        resources=resources or core.Resources(),
+    )
     return core.ProcedureSpec(steps=(step,))
 
 

@@ -1,5 +1,6 @@
 """The composition root: the only module that knows every part."""
 
+import asyncio
 import getpass
 import hashlib
 import os
@@ -10,12 +11,14 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import unquote, urlsplit
 
 import msgspec
 from msgspec.structs import replace
 
 from . import config, core, engine, plugins
 from .core import Campaign, CampaignSpec, Entry, Fact, Journal, Ledger, Ports, Results
+from .facilities.assets import AssetStore
 from .journal.archive import JournalArchive
 from .units import PintUnits
 
@@ -74,6 +77,7 @@ class App:
         self.settings, self.journal = settings, journal
         self.units = PintUnits()
         self.archive: core.Archive = JournalArchive(journal, self.units)
+        self.assets = AssetStore(settings.data_dir / "assets")
         self.slots: dict[str, engine.FairSlots] = {}
         self._facilities: dict[str, core.Facility] = {}
         self._catalog: core.Catalog | None = None
@@ -100,7 +104,7 @@ class App:
             config.load_campaign(
                 source,
                 units=self.units,
-                known=_known(self.settings.facilities),
+                known=_known(self.settings.facilities, _computers(self.settings.facilities)),
                 infeasible=_infeasible,
                 unperformable=_unperformable,
             )
@@ -115,8 +119,10 @@ class App:
     async def create(self, spec: CampaignSpec, by: str) -> CampaignSpec:
         """Open a campaign under the specification's id, or the next free one after it.
 
-        Raises core.Unrelated, and opens none, where it names earlier campaigns that cannot inform it.
+        Its inputs are taken into the data directory. Raises core.Unrelated, and opens none, where it names earlier
+        campaigns that cannot inform it, and OSError where an input is not what it was.
         """
+        await asyncio.to_thread(self._take_inputs, spec)
         taken = set(await self.journal.campaigns())
         wanted, number = spec.id, 1
         while True:
@@ -130,6 +136,12 @@ class App:
                 taken.add(spec.id)  # Somebody was quicker.
                 continue
             return spec
+
+    def _take_inputs(self, spec: CampaignSpec) -> None:
+        for asset in (asset for step in spec.procedure.steps for asset in step.inputs.values()):
+            if not self.assets.holds(asset.digest):
+                file = Path(unquote(urlsplit(asset.uri).path))
+                self.assets.receive(file, asset)
 
     async def _check_earlier(self, spec: CampaignSpec) -> None:
         """Find out before anything is written. What is named decides; what overlaps is looked for when it designs."""
@@ -267,7 +279,7 @@ class App:
             options.setdefault("slots", max(slots, os.cpu_count() or 1))
             root = self.settings.data_dir / "facilities" / name
             self._facilities[name] = plugins.make(
-                "facilities", kind, {"root": root, "assets": self.settings.data_dir / "assets", **options}
+                "facilities", kind, {"root": root, "assets": self.assets.root, **options}
             )
         return self._facilities[name]
 
@@ -316,9 +328,25 @@ def make_strategy(name: str, options: Mapping[str, object]) -> core.Strategy:
     return strategy
 
 
-def _known(facilities: Iterable[str]) -> config.Known:
+def _computers(facilities: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Those that run functions and commands, as their kinds say of themselves."""
+    kinds = {name: str(options.get("kind", name)) for name, options in facilities.items()}
+    installed = plugins.names("facilities")
+    kinds |= {name: name for name in installed if name not in kinds}
+    return [n for n, kind in kinds.items() if kind in installed and getattr(_kind(kind), "computes", False)]
+
+
+def _kind(name: str) -> Any:
+    try:
+        return plugins.load("facilities", name)
+    except plugins.BrokenPart:
+        return None  # Whoever wants to use it will be told.
+
+
+def _known(facilities: Iterable[str], computers: Iterable[str] = ("local",)) -> config.Known:
     """What is installed, and the facilities that the settings name; whoever asks and tells is one too."""
     return config.Known(
+        computers=tuple(computers),
         facilities={*plugins.names("facilities"), *facilities, "caller"},
         strategies=plugins.names("strategies"),
         procedures=plugins.names("procedures"),

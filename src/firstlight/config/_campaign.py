@@ -54,7 +54,7 @@ def load_campaign(
     if spec is None or border.noted:
         raise BadCampaign([p for p, _ in border.noted], name, [line for _, line in border.noted])
     if directory is not None:
-        spec = _at_home(spec, directory)
+        spec = _at_home(spec, directory, known.computers)
     found = _problems(spec, units, known, infeasible, unperformable)
     if found:
         raise BadCampaign(found, name, [line_at(strict, p.field) for p in found])
@@ -153,11 +153,11 @@ def _strict(document: Table, border: Border) -> Table:
     return made
 
 
-def _at_home(spec: CampaignSpec, directory: Path) -> CampaignSpec:
-    """Local steps know where the file is: their functions and commands stand beside it."""
+def _at_home(spec: CampaignSpec, directory: Path, computers: Collection[str]) -> CampaignSpec:
+    """Steps on computers know where the file is: their functions and commands stand beside it."""
 
     def housed(step: StepSpec) -> StepSpec:
-        if step.facility != "local" or "directory" in step.settings:
+        if (step.facility and step.facility not in computers) or "directory" in step.settings:
             return step
         return replace(step, settings={"directory": str(directory), **step.settings})
 
@@ -196,8 +196,9 @@ def _units(spec: CampaignSpec, units: Checker) -> list[Problem]:
 
 def _parts(spec: CampaignSpec, known: Known) -> list[Problem]:
     asked: list[tuple[str, str, str, Collection[str] | None]] = [
-        (f"procedure.steps[{i}].facility", "facility", s.facility, known.facilities)
+        (f"procedure.steps[{i}].facility", "facility", name, known.facilities)
         for i, s in enumerate(spec.procedure.steps)
+        for name in (s.facility, *s.facilities)
     ]
     asked.append(("procedure.name", "procedure", spec.procedure.name, known.procedures))
     asked.append(("strategy.name", "strategy", spec.strategy.name, known.strategies))

@@ -22,9 +22,13 @@ class Checker(Units, Protocol):
 
 
 class Known(Struct, frozen=True, kw_only=True):
-    """The names of the parts that are installed. None: any name will do."""
+    """The names of the parts that are installed. None: any name will do.
+
+    `computers` are the facilities that run functions and commands, whose files stand beside the campaign's.
+    """
 
     facilities: Collection[str] | None = None
+    computers: Collection[str] = ("local",)
     strategies: Collection[str] | None = None
     procedures: Collection[str] | None = None
     learners: Collection[str] | None = None

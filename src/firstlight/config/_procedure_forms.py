@@ -1,9 +1,11 @@
 """The short forms of a procedure, a strategy, sources and a pool, made into the strict ones."""
 
 import csv
+import hashlib
+import mimetypes
 from typing import Any
 
-from firstlight.core import Fidelity, Limits, Pool, ProcedureSpec, Scalar, StepSpec, StrategySpec
+from firstlight.core import Asset, Fidelity, Limits, Pool, ProcedureSpec, Resources, Scalar, StepSpec, StrategySpec
 
 from ._border import Border
 from ._document import Items, Table, line_of, marked
@@ -58,8 +60,15 @@ def _step(at: str, body: Any, line: int, border: Border) -> Table | None:
         return None
     made, settings = Table(line), given.get("settings")
     for key, value in given.items():
-        if key not in (*STEP_SHORTS, "limits"):
+        if key not in (*STEP_SHORTS, "limits", "facility", "resources", "inputs"):
             made.put(key, value, line_of(given, key))
+    _facility(given, made)
+    for key, read in (("resources", _resources), ("inputs", _inputs)):
+        if key in given:
+            line_ = line_of(given, key)
+            made.put(key, read(f"{at}.{key}", given[key], line_, border), line_)
+    if isinstance(made.get("outputs"), str):
+        made["outputs"] = marked([made["outputs"]])
     if "function" in given:
         made.put("operation", given["function"], line_of(given, "function"))
     if "command" in given:
@@ -76,6 +85,65 @@ def _step(at: str, body: Any, line: int, border: Border) -> Table | None:
     if limits is None or limits:
         made.put("limits", limits, line_of(given, "limits"))
     return made
+
+
+def _facility(given: Table, made: Table) -> None:
+    """One by its name; `any`, or a list of names, where the coordinator is to choose."""
+    if "facility" not in given:
+        return
+    value, line = given["facility"], line_of(given, "facility")
+    made.put("facility", "" if value == "any" or isinstance(value, Items) else value, line)
+    if isinstance(value, Items):
+        made.put("facilities", value, line)
+
+
+def _resources(at: str, value: Any, line: int, border: Border) -> Table | None:
+    table = border.table(value, at, line, "{nodes: 2, processes: 8, cores: 4}")
+    if table is None:
+        return None
+    made = border.only(table, Resources.__struct_fields__, at)
+    for name in ("pre_launch", "post_launch"):
+        if isinstance(made.get(name), str):
+            made[name] = marked([made[name]])
+    attributes = made.get("attributes")
+    if isinstance(attributes, Table):
+        # A scheduler's options are words to it, whatever they are to YAML.
+        for key, option in attributes.items():
+            if isinstance(option, int | float) and not isinstance(option, bool):
+                attributes[key] = str(option)
+    return made
+
+
+def _inputs(at: str, value: Any, line: int, border: Border) -> Table | None:
+    """Files by name, each with the digest of its bytes as they are now."""
+    table = border.table(value, at, line, "{mesh: mesh.dat}")
+    if table is None:
+        return None
+    made = Table(line)
+    for name, file in table.items():
+        here = line_of(table, name)
+        asset = file if isinstance(file, Table) else _asset(f"{at}.{name}", file, here, border)
+        if asset is not None:
+            made.put(name, asset, here)
+    return made
+
+
+def _asset(at: str, name: Any, line: int, border: Border) -> Table | None:
+    if not isinstance(name, str) or border.directory is None:
+        what = "a file cannot be read here" if border.directory is None else f"{shown(name)} is not the name of a file"
+        border.note(at, what, "Give the path of a file, as in {mesh: mesh.dat}.", line)
+        return None
+    file = (border.directory / name).absolute()
+    try:
+        with open(file, "rb") as source:
+            digest = hashlib.file_digest(source, "sha256").hexdigest()
+            size = source.tell()
+    except OSError as error:
+        border.note(at, f"{name} cannot be read: {error.strerror}", f"Put it in {border.directory}.", line)
+        return None
+    kind = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
+    asset = Asset(uri=file.as_uri(), digest=f"sha256:{digest}", media_type=kind, size=size)
+    return _with(Table(line), **{name: getattr(asset, name) for name in Asset.__struct_fields__})
 
 
 def _limits(at: str, given: Table, border: Border) -> Table | None:

@@ -18,6 +18,7 @@ from ._problem import (
     StepSpec,
 )
 from ._validate_space import constraint, fidelity, parameters, pool, room
+from ._validate_steps import files, resources
 from ._wrong import LARGEST, Problem, Problems, listed, named
 
 SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
@@ -193,6 +194,8 @@ def _procedure(spec: CampaignSpec) -> Problems:
             yield Problem(f"{at}.name", f"{step.name!r} is there twice", "Give every step a name of its own.")
         names.add(step.name)
         yield from _step(at, step)
+        for clash in sorted({p.name for p in spec.parameters} & step.inputs.keys()):
+            yield Problem(f"{at}.inputs.{clash}", "a parameter has the same name", "Give one of them another name.")
     yield from _plain("procedure.options", spec.procedure.options)
     yield from _plain("strategy.options", spec.strategy.options)
     for at, name in (("procedure.name", spec.procedure.name), ("strategy.name", spec.strategy.name)):
@@ -203,14 +206,19 @@ def _procedure(spec: CampaignSpec) -> Problems:
 def _step(at: str, step: StepSpec) -> Problems:
     if not step.operation:
         yield Problem(f"{at}.operation", "it is empty", "Name a function as package.module:function, or a command.")
-    if not step.facility:
-        yield Problem(f"{at}.facility", "it is empty", "Name a facility, or leave it out for the local one.")
+    if step.facility and step.facilities:
+        yield Problem(f"{at}.facilities", "a facility is named already", "Leave one of them out, or write any.")
+    for i, name in enumerate(step.facilities):
+        if not name or name in step.facilities[:i]:
+            yield Problem(f"{at}.facilities[{i}]", f"{name!r} is there twice, or empty", "Name every facility once.")
     if not (math.isfinite(step.cost) and step.cost >= 0):
         yield Problem(f"{at}.cost", f"{step.cost:g} is no cost", "Give a finite number, 0 or more.")
     for side, value in (("seconds", step.limits.seconds), ("memory", step.limits.memory)):
         if value is not None and not (math.isfinite(value) and 0 < value <= LARGEST):
             yield Problem(f"{at}.limits.{side}", f"{value:g} is no limit", "Give a number above 0, or leave it out.")
     yield from _plain(f"{at}.settings", step.settings)
+    yield from resources(f"{at}.resources", step.resources)
+    yield from files(at, step)
 
 
 def _plain(at: str, value: object) -> Problems:

@@ -53,9 +53,9 @@ class AssetStore:
         return moved
 
     def receive(self, file: Path, asset: Asset) -> None:
-        """Take in a file that has come over a network. Raises Corrupt where it is not this asset."""
+        """Take in a copy of a file that should be this asset. Raises Corrupt where it is not, OSError."""
         if not self.holds(asset.digest):
-            self._keep(file, asset.digest, adopt=True)
+            self._keep(file, asset.digest, adopt=False)
 
     def check(self, asset: Asset) -> Path:
         """The file of an asset, its bytes read and compared with the digest. Raises Corrupt or FileNotFoundError."""

@@ -43,6 +43,8 @@ class LocalFacility:
     come from and outputs are kept.
     """
 
+    computes = True
+
     def __init__(
         self,
         root: Path | str,
