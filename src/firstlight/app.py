@@ -271,16 +271,19 @@ class App:
             learner=plugins.make("learners", spec.model, {}) if spec.model else None,
         )
 
-    def facility(self, name: str, slots: int) -> core.Facility:
-        """A facility of this data directory, shared by all its campaigns."""
+    def facilities(self) -> dict[str, str]:
+        """The kind of each facility, by name: this machine, and those that the settings name."""
+        told = {name: str(options.get("kind", name)) for name, options in self.settings.facilities.items()}
+        return {"local": "local"} | told
+
+    def facility(self, name: str, slots: int = 1) -> core.Facility:
+        """A facility of this data directory, shared by all its campaigns. Raises UnknownPart or BrokenPart."""
         if name not in self._facilities:
             options: dict[str, Any] = dict(self.settings.facilities.get(name, {}))
-            kind = str(options.pop("kind", name))
+            kind = str(options.get("kind", name))
             options.setdefault("slots", max(slots, os.cpu_count() or 1))
             root = self.settings.data_dir / "facilities" / name
-            self._facilities[name] = plugins.make(
-                "facilities", kind, {"root": root, "assets": self.assets.root, **options}
-            )
+            self._facilities[name] = make_facility(kind, root, self.assets.root, options)
         return self._facilities[name]
 
     async def replace_facility(self, name: str, facility: core.Facility | None) -> None:
@@ -296,6 +299,13 @@ class App:
         if self._catalog is None:
             self._catalog = plugins.make("catalogs", "file", {"root": self.settings.data_dir / "catalog"})
         return self._catalog
+
+
+def make_facility(kind: str, root: Path, assets: Path, options: Mapping[str, Any]) -> core.Facility:
+    """A facility of a kind, with its own options. Raises UnknownPart, or BrokenPart saying which option is wrong."""
+    own = {key: value for key, value in options.items() if key != "kind"}
+    facility: core.Facility = plugins.make("facilities", kind, {"root": root, "assets": assets, **own})
+    return facility
 
 
 def check_spec(spec: CampaignSpec, facilities: Iterable[str] = ()) -> CampaignSpec:

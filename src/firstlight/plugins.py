@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from inspect import signature
 from typing import Any, Literal
 
 Group = Literal["strategies", "procedures", "policies", "facilities", "catalogs", "journals", "learners", "domains"]
@@ -57,7 +58,27 @@ def load(group: Group, name: str) -> Any:
 def make(group: Group, name: str, options: Mapping[str, Any]) -> Any:
     """A part, made with these options. Raises UnknownPart, or BrokenPart saying which option is wrong."""
     part = load(group, name)
+    if wrong := _unknown(part, options):
+        raise BrokenPart(f"{group} {name!r}: {wrong}")
     try:
         return part(**options)
     except (TypeError, ValueError) as error:
         raise BrokenPart(f"{group} {name!r}: {error}") from error
+
+
+def _unknown(part: Any, options: Mapping[str, Any]) -> str:
+    """What is wrong with the names of options, in words for whoever wrote them; "" where nothing is, or can be told."""
+    try:
+        parameters = signature(part).parameters.values()
+    except (TypeError, ValueError):
+        return ""
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        return ""
+    known = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    for option in options:
+        if option not in known:
+            near = get_close_matches(option, known, 1)
+            there = [name for name in known if name not in ("root", "assets")]
+            hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(there) or 'none'}"
+            return f"there is no option {option!r}; {hint}"
+    return ""

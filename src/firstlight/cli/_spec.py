@@ -68,7 +68,8 @@ def _changed(spec: core.CampaignSpec, changes: Changes) -> core.CampaignSpec:
     if changes.name is not None:
         spec = replace(spec, id=changes.name)
     if changes.facility is not None:
-        steps = tuple(replace(s, facility=changes.facility) for s in spec.procedure.steps)
+        name = "" if changes.facility == "any" else changes.facility
+        steps = tuple(replace(s, facility=name, facilities=()) for s in spec.procedure.steps)
         spec = replace(spec, procedure=replace(spec.procedure, steps=steps))
     return spec
 

@@ -3,7 +3,7 @@
 from ._campaign import check_campaign, dump_campaign, load_campaign, read_document
 from ._people import read_budget, read_correction, read_point, read_region
 from ._problems import BadCampaign, Checker, Known
-from ._settings import BadSettings, Settings, load_settings
+from ._settings import BadSettings, Settings, add_facility, load_settings
 from ._template import TEMPLATE, write_template
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Checker",
     "Known",
     "Settings",
+    "add_facility",
     "check_campaign",
     "dump_campaign",
     "load_campaign",

@@ -1,5 +1,8 @@
 """Where Firstlight keeps things, and what its facilities are: `firstlight.toml` and the environment."""
 
+import json
+import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -68,6 +71,55 @@ def load_settings(data_dir: Path | None, environ: Mapping[str, str]) -> Settings
     if not isinstance(journal, str) or not (journal in ("sqlite", "memory") or journal.startswith(_POSTGRES)):
         raise BadSettings(f"{origin} is none that is known. Use sqlite, memory, or postgresql://HOST/DATABASE.")
     return Settings(data_dir=root, journal=journal, facilities=facilities)
+
+
+def add_facility(settings: Settings, name: str, options: Mapping[str, Any]) -> Path:
+    """Add a facility's table at the end of the settings file, whose other lines stay as they are; the file.
+
+    Raises BadSettings where the name is taken or no name, OSError where the file cannot be written.
+    """
+    file = settings.data_dir / FILE
+    if not _NAME.fullmatch(name) or name in ("any", "caller"):
+        raise BadSettings(f"{name!r} cannot name a facility. Use lower-case letters, digits and hyphens; not any.")
+    if name in settings.facilities:
+        raise BadSettings(f"{file}: there is a facility {name} already. Change it there.")
+    before = file.read_text(encoding="utf-8") if file.exists() else ""
+    gap = "" if not before else "\n" if before.endswith("\n") else "\n\n"
+    lines = [f"[facilities.{name}]", *(f"{_key(key)} = {_toml(value)}" for key, value in options.items())]
+    text = before + gap + "\n".join(lines) + "\n"
+    tomllib.loads(text)
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    private = file.with_name(f".{FILE}.{os.getpid()}")
+    private.write_text(text, encoding="utf-8")
+    if file.exists():
+        private.chmod(file.stat().st_mode)
+    private.replace(file)
+    return file
+
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+
+
+def _key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name)
+
+
+def _toml(value: Any) -> str:
+    """A value as TOML writes it. Raises BadSettings for what TOML has no word for."""
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case str():
+            return json.dumps(value).replace("\x7f", "\\u007f")
+        case int() | float():
+            return repr(value)
+        case list() | tuple():
+            return f"[{', '.join(map(_toml, value))}]"
+        case Mapping():
+            return f"{{{', '.join(f'{_key(str(k))} = {_toml(v)}' for k, v in value.items())}}}"
+        case _:
+            kind = type(value).__name__
+            raise BadSettings(f"an option of type {kind} cannot be written down. Use text, numbers, lists and tables.")
 
 
 _POSTGRES = ("postgresql://", "postgres://")

@@ -17,6 +17,7 @@ CONTINUED = 75
 
 
 def main() -> int:
+    """Perform it, and return the exit code."""
     directory, launcher = Path(sys.argv[1]), sys.argv[2:]
     by = f"{os.environ.get('FIRSTLIGHT_BY', 'process')} {os.getpid()} on {platform.node()}"
     if take(directory, by, launcher) is not None:
