@@ -200,7 +200,7 @@ class Limits(Value, frozen=True):
     memory: int | None = None
 
 
-class Resources(Value, frozen=True):
+class Resources(Value, frozen=True, omit_defaults=True):
     """What one action needs of a machine, in the words of the IRI Facility API's JobSpec; time and memory are `Limits`.
 
     `processes` are counted over all `nodes`, `cores` and `gpus` belong to each process. More processes than one are
