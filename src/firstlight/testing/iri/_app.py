@@ -234,7 +234,7 @@ class Server:
     # ------------------------------------------------------------------ for tests
 
     async def control(self, request: Request) -> Response:
-        """Turn something: {"status": {...}}, {"fault": {...}}, {"incident": {...}}, {"set": {...}}, {"forget": true}."""
+        """Turn something: {"status": {...}}, {"fault": {...}}, {"incident": {...}}, {"set": {...}} ..."""
         asked, world, said = await _body(request), self.facility.world, None
         world.status.update(asked.get("status", {}))
         for name, value in asked.get("set", {}).items():
@@ -505,5 +505,3 @@ def _matches(item: Item, name: str, key: str, wanted: str) -> bool:
     if name == "description":
         return wanted in str(value)
     return bool(value == wanted or (name == "resource_type" and str(value).startswith(f"{wanted}:")))
-
-

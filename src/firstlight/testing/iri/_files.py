@@ -142,8 +142,10 @@ class Files:
 
     def chown(self, asked: forms.Owner) -> Output:
         path = self.path(asked.path)
-        if asked.owner or asked.group:
-            shutil.chown(path, asked.owner or None, asked.group or None)
+        if asked.owner:
+            shutil.chown(path, user=asked.owner)
+        if asked.group:
+            shutil.chown(path, group=asked.group)
         return self._entry(path)
 
     def compress(self, asked: forms.Compress) -> Output:

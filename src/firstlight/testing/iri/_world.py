@@ -141,8 +141,9 @@ class Facility:
         return [self._named("m0001", "first light", "account/projects/m0001") | {"user_ids": ["u1"]}]
 
     def project_allocations(self) -> list[Item]:
-        return [self._allocation("a1", "cpu", self.world.granted, self.world.used, NODE_HOURS)] + [
-            self._allocation("a2", "disk", 1e12, 0.0, BYTES)
+        return [
+            self._allocation("a1", "cpu", self.world.granted, self.world.used, NODE_HOURS),
+            self._allocation("a2", "disk", 1e12, 0.0, BYTES),
         ]
 
     def user_allocations(self, allocation: str) -> list[Item]:
