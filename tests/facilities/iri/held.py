@@ -63,10 +63,13 @@ def check(request: httpx.Request, response: httpx.Response) -> None:
         args=dict(request.url.params), headers=dict(request.headers), data=request.content or None,
         content_type=request.headers.get("Content-Type", "application/json"),
     )  # fmt: skip
+    kind = response.headers.get("Content-Type", "application/json").partition(";")[0]
+    if response.is_error:
+        assert kind == "application/problem+json", f"{response.status_code} is no problem of RFC 9457: {kind}"
+        kind = "application/json"
     answered = testing.MockResponse(
-        response.content, response.status_code, headers=dict(response.headers),
-        content_type=response.headers.get("Content-Type", "application/json").partition(";")[0],
-    )  # fmt: skip
+        response.content, response.status_code, headers=dict(response.headers), content_type=kind
+    )
     api = _api()
     # A refused request need not be right: it may have been refused for that.
     if response.is_success:

@@ -89,7 +89,7 @@ class Jobs:
 
     def cancel(self, job: Job) -> None:
         if job.state == "active":
-            _signal(job.pid, signal.SIGTERM)
+            signal_session(job.pid, signal.SIGTERM)
             self._killing[job.id] = time.monotonic() + KILL_AFTER
         if job.state in LIVE:
             self._end(job, "canceled", None, "canceled by its user")
@@ -101,7 +101,7 @@ class Jobs:
                 self._look(job, charge)
         for id, when in list(self._killing.items()):
             if time.monotonic() > when:
-                _signal(self.all[id].pid if id in self.all else 0, signal.SIGKILL)
+                signal_session(self.all[id].pid if id in self.all else 0, signal.SIGKILL)
                 del self._killing[id]
         for child in list(self._children.values()):
             child.poll()
@@ -174,7 +174,7 @@ def _script(spec: JobSpec) -> str:
     return "\n".join([*lines, "code=$?", spec.post_launch or "", "exit $code", ""])
 
 
-def _signal(leader: int, number: int) -> None:
+def signal_session(leader: int, number: int) -> None:
     """To everything of a session, whose leader's number is that of the job."""
     for name in os.listdir("/proc"):
         if name.isdigit() and leader and _field(int(name), 3) == leader:

@@ -12,6 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from ._jobs import signal_session
+
 
 class IriServer:
     """A context manager. `nodes` is how many jobs of one node run at once.
@@ -78,7 +80,7 @@ class IriServer:
         for file in self.directory.glob("jobs/*/job.sh"):
             for pid in _running(str(file)):
                 with contextlib.suppress(ProcessLookupError):
-                    os.killpg(os.getsid(pid), signal.SIGKILL)
+                    signal_session(os.getsid(pid), signal.SIGKILL)
 
     # ------------------------------------------------------------------ knobs
 

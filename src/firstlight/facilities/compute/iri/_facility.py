@@ -74,6 +74,7 @@ class IriFacility:
         self._listing, self._states, self._listed = asyncio.Lock(), dict[str, dict[str, Any]](), float("-inf")
         self._launched: dict[str, float] = {}
         self._told: dict[str, float] = {}
+        self._traces: dict[str, str] = {}
 
     @property
     def slots(self) -> int:
@@ -318,8 +319,11 @@ class IriFacility:
         said = self._api.secret.scrub(said.rstrip(", "))
         if run.asked_to_end:
             run.commit(Failure(cause="cancelled", message="cancelled on request", log=await self._log(run, number)))
-        elif not again and not permit.action.repeatable and await self._files.begun(run):
-            run.commit(Failure(cause="lost", message=f"{said}; it was begun, and may not be begun again"))
+        elif not again and not permit.action.repeatable and (trace := await self._files.trace(run)):
+            # Whoever performs it may have outlived its job, and shows it by keeping the lease fresh.
+            if self._traces.get(permit.action.id) == trace:
+                run.commit(Failure(cause="lost", message=f"{said}; it was begun, and may not be begun again"))
+            self._traces[permit.action.id] = trace
         elif not again and vain >= self._tries:
             log = await self._log(run, number)
             run.commit(Failure(cause="crashed", message=f"{said} (submitted {number} times)", log=log))

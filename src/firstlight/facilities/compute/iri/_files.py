@@ -36,8 +36,8 @@ class Files(Protocol):
         """The committed outcome; None where it is certain that there is none."""
         ...
 
-    async def begun(self, run: RunDirectory) -> bool:
-        """Whether its performance may have begun."""
+    async def trace(self, run: RunDirectory) -> str:
+        """Of whoever performs it: "" where nobody has begun, and something else whenever they show that they live."""
         ...
 
     async def ask_to_end(self, run: RunDirectory) -> None:
@@ -65,8 +65,8 @@ class SharedFiles:
     async def result(self, run: RunDirectory) -> Outcome | None:
         return await asyncio.to_thread(run.result)
 
-    async def begun(self, run: RunDirectory) -> bool:
-        return run.attempts() > 0
+    async def trace(self, run: RunDirectory) -> str:
+        return " ".join(f"{file.name} {file.stat().st_mtime_ns}" for file in sorted(run.path.glob("attempt-*.l*")))
 
     async def ask_to_end(self, run: RunDirectory) -> None:
         run.ask_to_end()
@@ -104,8 +104,9 @@ class RemoteFiles:
                 raise Unavailable(f"result.json is there and cannot be read: {error}") from None
         return None
 
-    async def begun(self, run: RunDirectory) -> bool:
-        return any(name.startswith("attempt-") for name in await self._names(run))
+    async def trace(self, run: RunDirectory) -> str:
+        left = {name: at for name, at in (await self._names(run)).items() if name.startswith("attempt-")}
+        return " ".join(f"{name} {left[name]}" for name in sorted(left))
 
     async def ask_to_end(self, run: RunDirectory) -> None:
         try:
@@ -187,15 +188,15 @@ class RemoteFiles:
             return ""
         return str(said.get("checksum", "") if isinstance(said, dict) else said).lower()
 
-    async def _names(self, run: RunDirectory) -> set[str]:
-        """What is in a run directory: nothing where it is certain that there is none."""
+    async def _names(self, run: RunDirectory) -> dict[str, str]:
+        """What is in a run directory, and when it was changed: nothing where it is certain that there is none."""
         there = self._site.actions(run.path.name)
         try:
             return _entries(await self._do("ls", {"path": there}))
         except TaskFailed as error:
             with contextlib.suppress(TaskFailed):
                 if run.path.name not in _entries(await self._do("ls", {"path": self._site.actions("").rstrip("/")})):
-                    return set()
+                    return {}
             raise Unavailable(f"{there} cannot be listed: {error}") from None
 
     # ------------------------------------------------------------------ home
@@ -235,8 +236,8 @@ class RemoteFiles:
             return await self._api.task(operation, await self._filesystem(), body)
 
 
-def _entries(listed: Any) -> set[str]:
-    return {str(entry["name"]).rpartition("/")[2] for entry in listed or ()}
+def _entries(listed: Any) -> dict[str, str]:
+    return {str(entry["name"]).rpartition("/")[2]: str(entry.get("last_modified")) for entry in listed or ()}
 
 
 def _known(action: Action) -> list[Asset]:
