@@ -23,7 +23,8 @@ def main() -> None:
     if not secret.exists():
         secret.touch(mode=0o600)
         secret.write_text(secrets.token_urlsafe(24))
-    listening = socket.socket()
+    # With its protocol named, asyncio sends what is written at once; an answer takes 40 ms otherwise.
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listening.bind(("127.0.0.1", asked.port))
     listening.listen(128)
