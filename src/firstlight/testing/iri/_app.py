@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import json
+import re
 import secrets
+import tarfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime
 from pathlib import Path
@@ -26,6 +28,7 @@ from ._world import Facility, Fault, Item
 PREFIX = "/api/v2"
 Handler = Callable[[Request], Awaitable[Response]]
 CREATED = ("mkdir", "symlink", "cp", "mv", "compress", "extract")
+FAILURES = (OSError, Refused, ValueError, LookupError, EOFError, OverflowError, tarfile.TarError, re.error)
 TITLES = {
     400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found", 409: "Conflict",
     422: "Unprocessable Entity", 429: "Too Many Requests", 503: "Service Unavailable",
@@ -215,7 +218,7 @@ class Server:
         self.tasks[id]["status"] = "active"
         try:
             output = await run_in_threadpool(act)
-        except (OSError, Refused, ValueError, LookupError, EOFError) as error:
+        except FAILURES as error:
             self.tasks[id] |= {"status": "failed", "result": {"error": str(error)}}
         else:
             self.tasks[id] |= {"status": "completed", "result": {"output": output}}
@@ -437,11 +440,12 @@ async def _supporting(server: Server, endpoint: str) -> Response:
 
 
 async def _body(request: Request, optional: bool = False) -> Item:
+    """The body, with 2.0 as 2: to JSON Schema both are integers."""
     content = await request.body()
     if optional and content.strip() in (b"", b"null"):
         return {}
     try:
-        body = json.loads(content)
+        body = _counted(json.loads(content))
     except ValueError as error:
         raise Problem(422, f"the body is not JSON: {error}") from None
     if not isinstance(body, dict):
@@ -454,6 +458,14 @@ def _convert(body: Item, form: type[Any]) -> Any:
         return msgspec.convert(body, form)
     except msgspec.ValidationError as error:
         raise Problem(422, str(error)) from None
+
+
+def _counted(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _counted(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_counted(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _find(items: list[Item], id: str) -> Item:
