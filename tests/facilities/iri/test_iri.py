@@ -327,6 +327,7 @@ def test_a_renewed_token_is_used_at_once(bench: Bench, tmp_path: Path, monkeypat
         ({"token": "x" * 41}, "never the token"),
         ({"url": "http://iri.example.org"}, "unencrypted"),
         ({"url": "iri.example.org"}, "address of the API"),
+        ({"url": "https://iri.example.org/api/v1"}, "another version"),
         ({"workdir": "scratch"}, "absolute path"),
         ({"poll": 0.0}, "more than 0 seconds"),
     ],

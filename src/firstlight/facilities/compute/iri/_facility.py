@@ -2,9 +2,10 @@
 
 import asyncio
 import contextlib
+import math
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -71,7 +72,7 @@ class IriFacility:
         if not shared:
             self._files = RemoteFiles(self._api, self._filesystem_id, self._site, self._root, assets)
         self._one: dict[str, asyncio.Lock] = {}
-        self._listing, self._states, self._listed = asyncio.Lock(), dict[str, dict[str, Any]](), float("-inf")
+        self._listing, self._states, self._listed = asyncio.Lock(), dict[str, dict[str, Any]](), -math.inf
         self._launched: dict[str, float] = {}
         self._told: dict[str, float] = {}
         self._traces: dict[str, str] = {}
@@ -83,13 +84,13 @@ class IriFacility:
     async def submit(self, permit: Permit) -> str:
         action = permit.action
         run = self._run(action.id)
-        async with self._alone(action.id):
-            if run.result() is None and not run.submissions():
-                against = await self._against(action)
-                await asyncio.to_thread(run.write_spec, permit, True)
-                if against:
-                    run.commit(Failure(cause="refused", message=against))
-            if run.result() is None:
+        with _understood():
+            async with self._alone(action.id):
+                if run.result() is None and not run.submissions():
+                    against = await self._against(action)
+                    await asyncio.to_thread(run.write_spec, permit, True)
+                    if against:
+                        run.commit(Failure(cause="refused", message=against))
                 await self._ask(run, permit)
         return action.id
 
@@ -102,52 +103,37 @@ class IriFacility:
         permit = run.spec()
         if permit is None:
             return Failure(cause="lost", message=f"nothing is known of {job} below {self._root}")
-        gone_since: float | None = None
-        vain = 0
-        while True:
-            outcome = await self._ended(run, permit.action)
-            if outcome is not None:
-                return outcome
-            async with self._alone(job):
-                await self._ask(run, permit)
-            native = self._native(run)
-            if run.asked_to_end:
-                await self._end(run, native)
-            state = await self._state(native)
-            if native and state is None:
-                if (outcome := await self._brought(run, permit.action)) is not None:
-                    return outcome
-                gone = await self._gone(native)
-                if gone is not None:
-                    now = time.monotonic()
-                    gone_since = now if gone_since is None else gone_since
-                    again = gone.get("exit_code") == CONTINUED and permit.action.repeatable
-                    if again or run.asked_to_end or now - gone_since >= self._grace:
-                        gone_since, vain = None, vain + (not again)
-                        await self._without_result(run, permit, gone, again, vain)
-                        continue
+        gone_since, vain = math.inf, 0
+        with _understood():
+            while (outcome := await self._known(run, permit)) is None:
+                native = self._native(run)
+                gone = await self._gone(native) if await self._state(native) is None else None
+                gone_since = math.inf if gone is None else min(gone_since, time.monotonic())
+                again = gone is not None and gone.get("exit_code") == CONTINUED and permit.action.repeatable
+                over = time.monotonic() - gone_since >= self._grace
+                if gone is not None and (again or over or run.asked_to_end):
+                    gone_since, vain = math.inf, vain + (not again)
+                    await self._without_result(run, permit, gone, again, vain)
                 else:
-                    gone_since = None
-            await asyncio.sleep(self._poll)
+                    await asyncio.sleep(self._poll)
+        return outcome
 
     async def cancel(self, job: str) -> None:
         run = run_directory(self._root, job)
-        if run.spec() is None or run.result() is not None:
-            return
-        run.ask_to_end()
-        await self._end(run, self._native(run))
+        if run.spec() is not None and run.result() is None:
+            run.ask_to_end()
+            with _understood():
+                await self._end(run, self._native(run))
 
     async def close(self) -> None:
         await self._api.close()
 
     async def status(self, action: Action | None = None) -> FacilityStatus:
         """Raises Unavailable."""
-        try:
+        with _understood():
             standing = await self._look.standing(action.resources.account if action else "")
-        except Refused as error:
-            return FacilityStatus(state="down", message=str(error))
+            states = [s.get("state") for s in (await self._all()).values()]
         against = standing.against or (refusal(standing, node_hours(self._site, action)) if action else "")
-        states = [s.get("state") for s in (await self._all()).values()]
         known = {"up": "up", "degraded": "degraded", "down": "down"}
         return FacilityStatus(
             state="down" if against else known.get(standing.state, "unknown"),  # type: ignore[arg-type]
@@ -199,9 +185,8 @@ class IriFacility:
         if run.result() is not None or (asked and asked[-1].native):
             return
         number, fresh = len(asked) or 1, not asked
-        if fresh and not await self._asked_anew(run, permit, number):
-            return
-        await self._launch(run, number, fresh)
+        if not fresh or await self._asked_anew(run, permit, number):
+            await self._launch(run, number, fresh)
 
     async def _asked_anew(self, run: RunDirectory, permit: Permit, number: int) -> bool:
         """Have everything there, and say here that the engine is about to be asked."""
@@ -209,6 +194,9 @@ class IriFacility:
             await self._files.bring(run, permit, again=number > 1)
         except Refused as error:
             run.commit(_failure(error))
+            return False
+        if run.asked_to_end:
+            run.commit(Failure(cause="cancelled", message="cancelled before it was submitted"))
             return False
         # The body is kept, because a key answers to one body only, and options may be others tomorrow.
         body = msgspec.json.encode(job_spec(self._site, permit.action, run.path.name, number))
@@ -271,44 +259,43 @@ class IriFacility:
 
     async def _state(self, native: str) -> str | None:
         """A word while it may live, None where it is not among those that do."""
-        try:
-            states = await self._all()
-        except Refused as error:
-            raise Unavailable(f"jobs cannot be listed: {error}") from None
+        states = await self._all()
         if native in states:
             return str(states[native].get("state"))
-        return "new" if self._launched.get(native, float("-inf")) >= self._listed else None
+        # A list that is older than the job says nothing of it.
+        return "new" if self._launched.get(native, -math.inf) >= self._listed else None
 
     async def _gone(self, native: str) -> dict[str, Any] | None:
         """What is said of a job that is not listed; None where it lives after all."""
         try:
             found = await self._api.get(await self._path("status", native), historical="true")
         except Refused as error:
-            if error.status == 404:
-                return {"state": "unknown", "message": "the facility knows nothing of it any more"}
-            raise Unavailable(f"job {native} cannot be looked at: {error}") from None
+            if error.status != 404:
+                raise
+            return {"state": "unknown", "message": "the facility knows nothing of it any more"}
         status = found.get("status") or {}
         return None if status.get("state") in LIVE else status
 
-    async def _ended(self, run: RunDirectory, action: Action) -> Outcome | None:
-        """What is known here already."""
+    async def _known(self, run: RunDirectory, permit: Permit) -> Outcome | None:
+        """What came of an action, brought here with all that belongs to it; it is asked for where it was not."""
         outcome = await asyncio.to_thread(run.result)
         if outcome is None:
+            async with self._alone(permit.action.id):
+                await self._ask(run, permit)
+            native = self._native(run)
+            if run.asked_to_end:
+                await self._end(run, native)
+            outcome = run.result()
+            if outcome is None and await self._state(native) is None:
+                outcome = await self._files.result(run)
+        if outcome is None:
             return None
-        if isinstance(self._files, SharedFiles):
-            await self._files.fetch(outcome)
-        return self._accounted(run, action, outcome)
-
-    async def _brought(self, run: RunDirectory, action: Action) -> Outcome | None:
-        """What is known there, brought here with all that belongs to it."""
-        try:
-            outcome = await self._files.result(run)
-            if outcome is None:
-                return None
-            await self._files.fetch(outcome)
-        except Refused as error:
-            raise Unavailable(f"the result of {run.path.name} cannot be read: {error}") from None
-        return self._accounted(run, action, await asyncio.to_thread(run.commit, outcome))
+        await self._files.fetch(outcome)
+        outcome = await asyncio.to_thread(run.commit, outcome)
+        # As far as its own clock tells: submissions that left no result are not in it.
+        hours = permit.action.resources.nodes * max(0.0, outcome.ended - outcome.started) / 3600
+        used = {"node-hours": hours, "attempts": float(len(run.submissions()))}
+        return outcome if outcome.used else replace(outcome, used=used)
 
     async def _without_result(
         self, run: RunDirectory, permit: Permit, gone: Mapping[str, Any], again: bool, vain: int
@@ -360,11 +347,14 @@ class IriFacility:
         asked = run.submissions()
         return asked[-1].native if asked else ""
 
-    def _accounted(self, run: RunDirectory, action: Action, outcome: Outcome) -> Outcome:
-        """With what it took, as far as its own clock tells: submissions that left no result are not in it."""
-        hours = action.resources.nodes * max(0.0, outcome.ended - outcome.started) / 3600
-        used = {"node-hours": hours, "attempts": float(len(run.submissions()))}
-        return outcome if outcome.used else replace(outcome, used=used)
+
+@contextlib.contextmanager
+def _understood() -> Iterator[None]:
+    """A no to a question that decides nothing is not the end of an action: the token, say, may be another tomorrow."""
+    try:
+        yield
+    except Refused as error:
+        raise Unavailable(f"the facility does not allow it: {error}") from None
 
 
 def _failure(error: Refused) -> Failure:

@@ -48,7 +48,9 @@ class Api:
             raise ValueError("url must be the address of the API, as https://api.iri.nersc.gov")
         if parts.scheme == "http" and parts.hostname not in LOOPBACK:
             raise ValueError(f"{url} would send the token unencrypted: use https")
-        self.url = url.rstrip("/") + ("" if "/api/" in parts.path else PREFIX)
+        if "/api/" in parts.path and not parts.path.rstrip("/").endswith(PREFIX):
+            raise ValueError(f"{url} is another version of the API: version 2 ends with {PREFIX}")
+        self.url = url.rstrip("/").removesuffix(PREFIX) + PREFIX
         self.secret, self._ca, self._transport = secret, ca, transport
         self._open: httpx.AsyncClient | None = None
 
