@@ -170,6 +170,7 @@ def test_what_waits_is_shown_and_can_be_cancelled(bench: Bench) -> None:
         status = await facility.status()
         assert (status.state, status.queued, status.running) == ("up", 1, 0)
         await facility.cancel(job)
+        assert (bench.server.workdir / "actions" / job / "cancel").exists()
         outcome = await facility.outcome(job)
         assert (await facility.job(job)).state == "ended"
         return outcome

@@ -8,7 +8,7 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -124,6 +124,8 @@ def _guarded(server: Server, name: str, act: Handler, open: bool) -> Handler:
             response = await act(request)
         except Problem as problem:
             response = problem_of(request, problem)
+        except ClientDisconnect:
+            response = problem_of(request, Problem(400, "the request ended before its body did"))
         server.note(f"{name} {response.status_code} {request.url.path} {request.url.query}")
         if fault and fault.how == "slow":
             await asyncio.sleep(fault.seconds)

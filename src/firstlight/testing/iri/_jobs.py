@@ -1,6 +1,5 @@
 """Jobs: processes in a session of their own, which outlive the server that started them."""
 
-import json
 import os
 import secrets
 import shlex
@@ -20,6 +19,13 @@ KILL_AFTER = 2.0
 """Seconds between asking a job to end and ending it."""
 
 
+class Answer(msgspec.Struct):
+    """What was asked under an Idempotency-Key, and what was answered."""
+
+    asked: dict[str, Any]
+    answer: dict[str, Any]
+
+
 class Job(msgspec.Struct):
     """One job as it is kept: `began` and `ended` are seconds since 1970 UTC, 0 while it has not."""
 
@@ -34,6 +40,7 @@ class Job(msgspec.Struct):
     ticks: int = 0
     exit_code: int | None = None
     message: str = ""
+    answers: dict[str, Answer] = {}
 
     @property
     def form(self) -> JobSpec:
@@ -70,22 +77,24 @@ class Jobs:
             job = msgspec.json.decode(file.read_bytes(), type=Job)
             self.all[job.id] = job
 
-    def add(self, resource: str, spec: dict[str, Any]) -> Job:
-        job = Job(id=secrets.token_hex(8), resource=resource, spec=spec, queued=time.time())
-        (self.root / job.id).mkdir()
+    def new(self, resource: str, spec: dict[str, Any]) -> Job:
+        """One that is not kept yet."""
+        return Job(id=secrets.token_hex(8), resource=resource, spec=spec, queued=time.time())
+
+    def keep(self, job: Job) -> None:
+        """Make it, as it is now, durable in one stroke."""
+        file = self.root / job.id / "job.json"
+        file.parent.mkdir(exist_ok=True)
+        private = file.with_name(".job.json")
+        private.write_bytes(msgspec.json.encode(job))
+        private.replace(file)
         self.all[job.id] = job
-        self._keep(job)
-        return job
 
     def forget(self) -> None:
         """Lose every job from memory and from disk; their processes go on."""
         for job in self.all.values():
             (self.root / job.id / "job.json").unlink(missing_ok=True)
         self.all.clear()
-
-    def change(self, job: Job, spec: dict[str, Any]) -> None:
-        job.spec = spec
-        self._keep(job)
 
     def cancel(self, job: Job) -> None:
         if job.state == "active":
@@ -142,21 +151,15 @@ class Jobs:
             )  # fmt: skip
         self._children[job.id] = child
         job.state, job.began, job.pid, job.ticks = "active", time.time(), child.pid, _ticks(child.pid)
-        self._keep(job)
+        self.keep(job)
 
     def _end(self, job: Job, state: str, code: int | None, message: str) -> None:
         job.state, job.exit_code, job.message, job.ended = state, code, message, time.time()
-        self._keep(job)
+        self.keep(job)
 
     def _duration(self, job: Job) -> int | None:
         attributes = job.form.attributes
         return attributes.duration if attributes else None
-
-    def _keep(self, job: Job) -> None:
-        file = self.root / job.id / "job.json"
-        private = file.with_name(".job.json")
-        private.write_bytes(msgspec.json.encode(job))
-        private.replace(file)
 
 
 def _script(spec: JobSpec) -> str:
@@ -196,8 +199,3 @@ def _field(pid: int, number: int) -> Any:
         return 0
     value = text[text.rindex(")") + 2 :].split()[number]
     return int(value) if value.lstrip("-").isdigit() else value
-
-
-def body_digest(body: dict[str, Any]) -> str:
-    """What an Idempotency-Key is bound to."""
-    return json.dumps(body, sort_keys=True)

@@ -1,7 +1,6 @@
 """The operations."""
 
 import asyncio
-import json
 import re
 import secrets
 import tarfile
@@ -17,7 +16,7 @@ from starlette.responses import JSONResponse, Response
 
 from ._files import LARGEST, Files, Refused
 from ._forms import JobSpec
-from ._jobs import LIVE, Job, Jobs, body_digest
+from ._jobs import LIVE, Answer, Job, Jobs
 from ._requests import FILTERS, Problem, body_of, check, convert, matches, modified_since, one_of, truth, whole
 from ._world import Facility, Fault, Item
 
@@ -35,9 +34,6 @@ class Server:
         self.jobs = Jobs(directory / "jobs", nodes)
         self.tasks: dict[str, Item] = {}
         self._token, self._directory = token, directory
-        self._answers = directory / "answers"
-        self._answers.mkdir(exist_ok=True)
-        self._asking: set[str] = set()
         self._working: set[asyncio.Task[None]] = set()
 
     # ------------------------------------------------------------------ facility, status, account
@@ -75,41 +71,39 @@ class Server:
             raise Problem(403, f"project {account or forwarded} is none of yours")
         if self.facility.world.status.get(resource) == "down":
             raise Problem(503, f"resource {resource} is down", {"Retry-After": "60"})
-        return await self._once(request, f"launch {resource}", body, lambda: self.jobs.add(resource, body).shown(False))
+        if kept := self._answered(request, resource, body):
+            return kept
+        return self._answer(request, resource, body, self.jobs.new(resource, body))
 
     async def update(self, request: Request) -> Response:
         job, body = self._job(request), await body_of(request)
         convert(body, JobSpec)
+        if kept := self._answered(request, job.id, body):
+            return kept
         if job.state not in ("new", "queued", "held"):
             raise Problem(409, f"job {job.id} is {job.state}: only a job that waits can be changed")
 
-        def change() -> Item:
-            self.jobs.change(job, body)
-            return job.shown(False)
+        job.spec = body
+        return self._answer(request, job.id, body, job)
 
-        return await self._once(request, f"update {job.id}", body, change)
+    def _answered(self, request: Request, what: str, body: Item) -> Response | None:
+        """The answer already given under an Idempotency-Key."""
+        key = f"{what} {request.headers.get('Idempotency-Key')}"
+        for job in self.jobs.all.values():
+            if key in job.answers:
+                if job.answers[key].asked != body:
+                    raise Problem(422, "Idempotency-Key reused with a different request body.")
+                return JSONResponse(job.answers[key].answer, headers={"Idempotency-Key-Reply": "hit"})
+        return None
 
-    async def _once(self, request: Request, what: str, body: Item, act: Callable[[], Item]) -> Response:
-        """Do it once for every Idempotency-Key, whatever happens to the answer."""
-        key = request.headers.get("Idempotency-Key")
-        if key is None:
-            return JSONResponse(act())
-        kept = self._answers / f"{what}-{key}".encode().hex()[:240]
-        if kept.exists():
-            answer = json.loads(kept.read_text())
-            if answer["asked"] != body_digest(body):
-                raise Problem(422, "Idempotency-Key reused with a different request body.")
-            return JSONResponse(answer["answer"], headers={"Idempotency-Key-Reply": "hit"})
-        if key in self._asking:
-            raise Problem(409, "A request with this Idempotency-Key is already in progress.", {"Retry-After": "1"})
-        self._asking.add(key)
-        try:
-            answer = act()
-            # No await between the deed and this: both are there, or neither.
-            kept.write_text(json.dumps({"asked": body_digest(body), "answer": answer}))
-        finally:
-            self._asking.discard(key)
-        return JSONResponse(answer, headers={"Idempotency-Key-Reply": "miss"})
+    def _answer(self, request: Request, what: str, body: Item, job: Job) -> Response:
+        """Keep the job and the answer in one stroke: both are there after a crash, or neither."""
+        answer, headers = job.shown(False), {}
+        if key := request.headers.get("Idempotency-Key"):
+            job.answers[f"{what} {key}"] = Answer(asked=body, answer=answer)
+            headers["Idempotency-Key-Reply"] = "miss"
+        self.jobs.keep(job)
+        return JSONResponse(answer, headers=headers)
 
     async def job(self, request: Request) -> Response:
         job = self._job(request)
