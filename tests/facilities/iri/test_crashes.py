@@ -45,6 +45,20 @@ def test_what_may_have_been_accepted_is_found_and_asked_for_under_the_same_key(b
     assert outcome.used["attempts"] == 1
 
 
+def test_what_may_have_been_accepted_does_not_fail_where_asking_again_is_not_allowed(bench: Bench) -> None:
+    bench.server.fail("drop", "launchJob", times=3)
+    bench.server.fail("403", "launchJob")
+
+    async def test(facility: IriFacility) -> core.Outcome:
+        for words in ("cannot do it just now", "does not allow it"):
+            with pytest.raises(core.Unavailable, match=words):
+                await facility.submit(bench.permit())
+        return await facility.outcome("c1.1.evaluate")
+
+    assert isinstance(bench.run(test), core.Measured)
+    assert (bench.jobs(), bench.performed()) == (1, 1)
+
+
 def test_two_roots_with_an_action_of_the_same_name_do_not_share_a_job(bench: Bench, tmp_path: Path) -> None:
     workdirs = [str(bench.server.workdir / name) for name in ("a", "b")]
     for n, workdir in enumerate(workdirs):

@@ -27,6 +27,7 @@ LIVE = ("new", "queued", "held", "active")
 CONTINUED = 75
 """The exit code of a job that is to be continued: EX_TEMPFAIL of sysexits.h."""
 PAGE = 1000
+INVALID = (400, 413, 422)
 _KEYS = uuid.UUID("8c0e35a3-2a0f-4a4c-9df5-6f3b7a3e41d0")
 
 
@@ -193,6 +194,8 @@ class IriFacility:
         try:
             await self._files.bring(run, permit, again=number > 1)
         except Refused as error:
+            if number > 1:
+                raise
             run.commit(_failure(error))
             return False
         if run.asked_to_end:
@@ -219,6 +222,9 @@ class IriFacility:
                 path.unlink()
             raise
         except Refused as error:
+            # A request that was made before may have been accepted: that it is not allowed now says nothing of that.
+            if not fresh and error.status not in INVALID:
+                raise
             run.commit(_failure(error))
             return
         native = str(answer["id"])
@@ -251,7 +257,7 @@ class IriFacility:
                     page = await self._api.ask("POST", path, query={"limit": PAGE, "offset": offset}, body={})
                     states.update({str(j["id"]): j.get("status") or {} for j in page})
                     offset += len(page)
-                    if len(page) < PAGE:
+                    if len(page) < PAGE or len(states) < offset:  # The last, or the same ones again.
                         break
                 self._states = {id: s for id, s in states.items() if s.get("state", "queued") in LIVE}
                 self._listed = begun
@@ -358,5 +364,5 @@ def _understood() -> Iterator[None]:
 
 
 def _failure(error: Refused) -> Failure:
-    cause: Cause = "invalid-input" if error.status in (400, 413, 422) else "refused"
+    cause: Cause = "invalid-input" if error.status in INVALID else "refused"
     return Failure(cause=cause, message=f"the facility refused it: {error}")

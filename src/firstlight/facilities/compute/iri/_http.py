@@ -67,6 +67,8 @@ class Api:
         found: list[Any] = []
         while True:
             page = await self.get(path, limit=1000, offset=len(found), **query)
+            if page and page[:1] == found[:1]:  # It knows no pages.
+                return found
             found += page
             if len(page) < 1000:
                 return found
