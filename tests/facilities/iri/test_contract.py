@@ -7,12 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from firstlight import core
-from firstlight.facilities.compute.iri import IriFacility
-from firstlight.testing import facility as contract
-from firstlight.testing.iri import IriServer
+for needed in ("httpx", "starlette", "uvicorn", "multipart"):
+    pytest.importorskip(needed, reason=f"the IRI facility and its test server need {needed}")
 
-from .held import Held
+from firstlight import core  # noqa: E402
+from firstlight.facilities.compute.iri import IriFacility  # noqa: E402
+from firstlight.testing import facility as contract  # noqa: E402
+from firstlight.testing.iri import IriServer  # noqa: E402
+
+from .held import Held  # noqa: E402
 
 
 @pytest.fixture(autouse=True, scope="module")

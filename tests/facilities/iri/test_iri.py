@@ -7,15 +7,19 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
-from firstlight import core
-from firstlight.facilities.assets import AssetStore
-from firstlight.facilities.compute.iri import IriFacility
+for needed in ("httpx", "starlette", "uvicorn", "multipart"):
+    pytest.importorskip(needed, reason=f"the IRI facility and its test server need {needed}")
 
-from .conftest import Bench
-from .held import check
+import httpx  # noqa: E402
+
+from firstlight import core  # noqa: E402
+from firstlight.facilities.assets import AssetStore  # noqa: E402
+from firstlight.facilities.compute.iri import IriFacility  # noqa: E402
+
+from .bench import Bench  # noqa: E402
+from .held import check  # noqa: E402
 
 CONTINUES = (
     'n=$(cat "$FIRSTLIGHT_CHECKPOINT/n" 2>/dev/null || echo 0); echo $((n+1)) > "$FIRSTLIGHT_CHECKPOINT/n"; '

@@ -3,14 +3,18 @@
 from pathlib import Path
 from typing import Any
 
-import httpx
-import hypothesis
-import hypothesis.strategies as st
 import pytest
 
-from firstlight.testing.iri import IriServer
+for needed in ("httpx", "starlette", "uvicorn", "multipart"):
+    pytest.importorskip(needed, reason=f"the IRI facility and its test server need {needed}")
 
-from .held import load
+import httpx  # noqa: E402
+import hypothesis  # noqa: E402
+import hypothesis.strategies as st  # noqa: E402
+
+from firstlight.testing.iri import IriServer  # noqa: E402
+
+from .held import load  # noqa: E402
 
 schemathesis = pytest.importorskip("schemathesis", reason="requests are made up by schemathesis")
 

@@ -113,6 +113,7 @@ class IriServer:
         return str(self.control({"incident": incident}))
 
     def resolve(self, incident: str) -> None:
+        """Say that an incident is over."""
         self.control({"close": incident})
 
     def allocation(self, granted: float, used: float = 0.0) -> None:
