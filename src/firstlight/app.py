@@ -6,9 +6,10 @@ import os
 import platform
 import socket
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -16,6 +17,7 @@ from msgspec.structs import replace
 
 from . import config, core, engine, plugins
 from .core import Campaign, CampaignSpec, Entry, Fact, Journal, Ledger, Ports, Results
+from .facilities.coordinator import Coordinator
 from .journal.archive import JournalArchive
 from .units import PintUnits
 
@@ -70,12 +72,16 @@ def problem_digest(spec: CampaignSpec) -> str:
 class App:
     """The parts of one data directory, put together. Use as an async context manager."""
 
+    patience = 60.0
+    """Seconds for which a facility may be away before what was placed there goes to another."""
+
     def __init__(self, settings: config.Settings, journal: Journal) -> None:
         self.settings, self.journal = settings, journal
         self.units = PintUnits()
         self.archive: core.Archive = JournalArchive(journal, self.units)
-        self.slots: dict[str, engine.FairSlots] = {}
+        self.slots = engine.Slots()
         self._facilities: dict[str, core.Facility] = {}
+        self._coordinator: Coordinator | None = None
         self._catalog: core.Catalog | None = None
 
     @classmethod
@@ -88,6 +94,8 @@ class App:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        if self._coordinator is not None:
+            await self._coordinator.close()
         for facility in self._facilities.values():
             await facility.close()
         await self.journal.close()
@@ -141,7 +149,9 @@ class App:
         """Run a campaign until it is closed. Raises Held where somebody else does, LookupError if there is none."""
         spec = await self.spec(id)
         slots = parallel or spec.parallel
-        facilities = {s.facility: self.facility(s.facility, slots) for s in spec.procedure.steps}
+        named = {s.facility: self.facility(s.facility, slots) for s in spec.procedure.steps if s.facility}
+        chosen = any(not s.facility for s in spec.procedure.steps)
+        facilities = Facilities(self, named) if chosen else named
         return await engine.run(
             id, self.ports(spec, facilities), by=by, parallel=parallel,
             versions=versions_for(spec), slots=self.slots, listeners=listeners,
@@ -256,6 +266,7 @@ class App:
             units=self.units,
             clock=time.time,
             archive=self.archive,
+            coordinator=self.coordinator,
             learner=plugins.make("learners", spec.model, {}) if spec.model else None,
         )
 
@@ -275,15 +286,51 @@ class App:
         """Use this one under the name from now on; None brings the ordinary one back."""
         if name in self._facilities:
             await self._facilities.pop(name).close()
-        self.slots.pop(name, None)
+        self.slots.forget(name)
         if facility is not None:
             self._facilities[name] = facility
+
+    @property
+    def coordinator(self) -> Coordinator:
+        """Chooses among all facilities of this data directory, for all its campaigns."""
+        if self._coordinator is None:
+            self._coordinator = Coordinator(Facilities(self), patience=self.patience)
+        return self._coordinator
 
     @property
     def catalog(self) -> core.Catalog:
         if self._catalog is None:
             self._catalog = plugins.make("catalogs", "file", {"root": self.settings.data_dir / "catalog"})
         return self._catalog
+
+
+class Facilities(Mapping[str, core.Facility]):
+    """All facilities of a data directory, the local one last, each made when it is asked for.
+
+    Raises Unavailable where one cannot be made: that is for whoever wants it, and no reason to do without the others.
+    `named` are made already.
+    """
+
+    def __init__(self, app: App, named: Mapping[str, core.Facility] = MappingProxyType({})) -> None:
+        self._app, self._named = app, named
+
+    def __getitem__(self, name: str) -> core.Facility:
+        if name in self._named:
+            return self._named[name]
+        try:
+            return self._app.facility(name, 0)
+        except (plugins.UnknownPart, plugins.BrokenPart, OSError) as error:
+            raise core.Unavailable(str(error)) from error
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._named or name in {*self, *plugins.names("facilities")}
+
+    def __iter__(self) -> Iterator[str]:
+        settings = self._app.settings.facilities
+        return iter([*settings, *([] if "local" in settings else ["local"])])
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
 
 
 def check_spec(spec: CampaignSpec, facilities: Iterable[str] = ()) -> CampaignSpec:

@@ -412,13 +412,13 @@ def test_running_time_is_a_budget() -> None:
 
 def test_campaigns_side_by_side_share_a_facility_fairly() -> None:
     served: list[str] = []
-    slots: dict[str, engine.FairSlots] = {}
+    slots = engine.Slots()
 
     class Slow(Room):
         async def outcome(self, job: str) -> core.Outcome:
             campaign = job.split(".")[0]
             # Fairness is between those that want a slot: on a busy machine the modest one takes its time to want one.
-            while campaign == "greedy" and served.count("modest") < 20 and not slots["room"].wanted("modest"):
+            while campaign == "greedy" and served.count("modest") < 20 and not slots.pools["room"].wanted("modest"):
                 await asyncio.sleep(0.001)
             served.append(campaign)
             await asyncio.sleep(0.001)
