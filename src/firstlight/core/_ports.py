@@ -154,9 +154,9 @@ class Coordinator(Protocol):
     ) -> Placement:
         """The facility to perform it, none of `without`, each with what speaks against it.
 
-        `load(name)` is how many slots of a facility campaigns want at this very moment. Ask it last, when nothing is
-        awaited any more: what is chosen counts from then on. Raises Unavailable, with what speaks against each, where
-        none can take it just now.
+        `load(name)` is how many actions have a slot of a facility, or get one before this one would. Ask it last, when
+        nothing is awaited any more: what is chosen counts from then on. Raises Unavailable, with what speaks against
+        each, where none can take it just now.
         """
         ...
 

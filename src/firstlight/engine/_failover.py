@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Coroutine
+from functools import partial
 from typing import Any, TypeVar
 
 from msgspec.structs import replace
@@ -95,7 +96,8 @@ class Failover:
             return None
         without = dict.fromkeys(state.left, "it was left before") | {action.facility: why}
         try:
-            chosen = await coordinator.place(action, self._slots.load, without)
+            load = partial(self._slots.load, self._recorder.campaign.spec.id)
+            chosen = await coordinator.place(action, load, without)
         except core.Unavailable as error:
             log.warning("%s stays at %s, which is away (%s): %s", action.id, action.facility, why, error)
             return None

@@ -83,9 +83,12 @@ class Slots:
         finally:
             del self._wanted[campaign]
 
-    def load(self, facility: str) -> int:
-        """How many slots of a facility they want together, those they hold included."""
-        return sum(wanted(facility) for wanted in self._wanted.values())
+    def load(self, campaign: str, facility: str) -> int:
+        """How many actions have a slot of a facility, or get one by fair shares before another one of this campaign."""
+        mine = self._wanted[campaign](facility)
+        theirs = sum(min(wanted(facility), mine + 1) for c, wanted in self._wanted.items() if c != campaign)
+        held = self.pools[facility].held.total() if facility in self.pools else 0
+        return max(mine + theirs, held)
 
     def forget(self, facility: str) -> None:
         """It is another one under the same name from now on."""

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import Executor
+from functools import partial
 from typing import TypeVar, assert_never
 
 from msgspec.structs import replace
@@ -208,7 +209,8 @@ class Stages:
         coordinator = self.ports.coordinator
         if coordinator is None:
             raise LookupError(f"action {action.id} names no facility, and there is no coordinator to choose one")
-        return await self._patiently(lambda: coordinator.place(action, self.slots.load), action)
+        load = partial(self.slots.load, self.campaign.spec.id)
+        return await self._patiently(lambda: coordinator.place(action, load), action)
 
     async def _accepted(self, action: Action, work: Coroutine[None, None, str | None]) -> Fact:
         """What became of asking a facility to perform an action: its job, None where nobody knows of it."""

@@ -19,8 +19,8 @@ class Offer(NamedTuple):
     name: str
     status: FacilityStatus
     slots: int
-    turns: int
-    """How many actions go first in each slot."""
+    turns: float
+    """How many actions go first in each slot, 0 where one is free."""
     delay: float
     cost: float
     place: int
@@ -35,7 +35,7 @@ class Offer(NamedTuple):
 
 def offer(name: str, place: int, action: Action, status: FacilityStatus, wanted: int, slots: int) -> Offer:
     """That of a facility with so many slots, of which so many are wanted already."""
-    turns = wanted // max(1, slots)
+    turns = wanted / slots if wanted >= slots > 0 else 0.0
     wait = status.wait if status.wait is not None else SOON * bool(status.queued)
     delay = wait + turns * (action.limits.seconds or TURN)
     hours = action.resources.nodes * (action.limits.seconds or 3600.0) / 3600.0
