@@ -294,8 +294,13 @@ class App:
     def coordinator(self) -> Coordinator:
         """Chooses among all facilities of this data directory, for all its campaigns."""
         if self._coordinator is None:
-            self._coordinator = Coordinator(Facilities(self), patience=self.patience)
+            self._coordinator = Coordinator(self.facilities, patience=self.patience)
         return self._coordinator
+
+    @property
+    def facilities(self) -> "Facilities":
+        """All facilities of this data directory, each made when it is asked for."""
+        return Facilities(self)
 
     @property
     def catalog(self) -> core.Catalog:

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from firstlight import core
-from firstlight.facilities.coordinator import ANSWER, FRESH, FRESH_SILENCE, Coordinator
+from firstlight.facilities.coordinator import FRESH, FRESH_SILENCE, Coordinator
 from firstlight.testing.facility import FakeFacility
 
 GIB = 2**30
+LONG = "lets an action run for 60 s, and it may take 2 h"
 
 
 class Clock:
@@ -49,12 +50,13 @@ def action(**changes: Any) -> core.Action:
 
 
 def place(
-    facilities: Mapping[str, Any], wanted: core.Action | None = None, without: Mapping[str, str] | None = None, **load: int
+    facilities: Mapping[str, Any], wanted: core.Action | None = None, aside: Mapping[str, str] | None = None,
+    **load: int,
 ) -> core.Placement:  # fmt: skip
     async def ask() -> core.Placement:
         coordinator = Coordinator(facilities)
         try:
-            return await coordinator.place(wanted or action(), lambda name: load.get(name, 0), without or {})
+            return await coordinator.place(wanted or action(), lambda name: load.get(name, 0), aside or {})
         finally:
             await coordinator.close()
 
@@ -108,10 +110,10 @@ def test_cost_decides_where_all_tell_theirs() -> None:
         ({"state": "down", "message": "until Friday"}, {}, "is down (until Friday)"),
         ({"unfit": "runs no containers"}, {}, "runs no containers"),
         ({"nodes": 1}, {"resources": core.Resources(nodes=2)}, "has 1 node, and it needs 2"),
-        ({"cores": 8}, {"resources": core.Resources(nodes=2, processes=5, cores=4)}, "has 8 cores a node, and it needs 12"),
+        ({"cores": 8}, {"resources": core.Resources(processes=3, cores=4)}, "has 8 cores a node, and it needs 12"),
         ({"gpus": 0}, {"resources": core.Resources(gpus=1)}, "has no GPUs a node, and it needs 1"),
         ({"memory": 8 * GIB}, {"limits": core.Limits(memory=16 * GIB)}, "has 8 GiB a node, and it may take 16"),
-        ({"seconds": 3600.0}, {"limits": core.Limits(seconds=7200.0)}, "lets an action run for 60 min, and it may take 2 h"),
+        ({"seconds": 60.0}, {"limits": core.Limits(seconds=7200.0)}, LONG),
     ],
 )  # fmt: skip
 def test_what_cannot_take_it_is_out(says: dict[str, Any], needs: dict[str, Any], why: str) -> None:
@@ -137,12 +139,14 @@ def test_what_just_fits_is_in(says: dict[str, Any], needs: dict[str, Any]) -> No
 def test_degraded_comes_last() -> None:
     found = place({"a": Told(state="degraded", message="one rack"), "b": Told(wait=99999.0)})
     assert (found.facility, found.others) == ("b", {"a": "is degraded (one rack)"})
-    assert place({"a": Told(state="degraded", message="one rack")}).reason == "free now, though is degraded (one rack)"
+    assert (
+        place({"a": Told(state="degraded", message="one rack")}).reason == "free now, though it is degraded (one rack)"
+    )
 
 
 def test_what_is_set_aside_is_not_asked() -> None:
     a = Told()
-    found = place({"a": a, "b": Told()}, without={"a": "has gone away"})
+    found = place({"a": a, "b": Told()}, aside={"a": "has gone away"})
     assert (found.facility, found.others, a.asked) == ("b", {"a": "has gone away"}, 0)
 
 
@@ -191,9 +195,7 @@ def test_many_ask_at_once_and_it_is_asked_once_in_a_while() -> None:
     assert asyncio.run(story()) == [1, 1, 2, 3]
 
 
-def test_nobody_waits_twice_for_one_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("firstlight.facilities.coordinator.ANSWER", 0.2)
-
+def test_nobody_waits_twice_for_one_that_does_not_answer() -> None:
     class Stuck(Told):
         stuck = True
 
@@ -204,7 +206,7 @@ def test_nobody_waits_twice_for_one_that_does_not_answer(monkeypatch: pytest.Mon
     a, clock = Stuck(), Clock()
 
     async def story() -> tuple[list[float], core.Placement]:
-        coordinator, took = Coordinator({"a": a, "b": Told(wait=1e5)}, clock=clock), []
+        coordinator, took = Coordinator({"a": a, "b": Told(wait=1e5)}, answer=0.2, clock=clock), []
         for _ in range(3):
             began = time.monotonic()
             found = await coordinator.place(action(), lambda name: 0)
@@ -224,14 +226,12 @@ def test_nobody_waits_twice_for_one_that_does_not_answer(monkeypatch: pytest.Mon
     took, found = asyncio.run(story())
     assert took[0] >= 0.2 > took[1], "the second time its silence is known"
     assert found.facility == "a", "and once it speaks, that is heard"
-    assert ANSWER > 1
 
 
 def test_down_is_away() -> None:
     async def story() -> list[str]:
-        coordinator = Coordinator(
-            {"a": Told(state="down", message="power cut"), "b": Told(state="degraded"), "c": Mute()}
-        )
+        three: dict[str, Any] = {"a": Told(state="down", message="power cut"), "b": Told(state="degraded"), "c": Mute()}
+        coordinator = Coordinator(three)
         return [await coordinator.away(name) for name in "abc"]
 
     assert asyncio.run(story()) == ["is down (power cut)", "", ""]

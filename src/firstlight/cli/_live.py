@@ -13,6 +13,7 @@ from .. import core
 from . import _words as words
 from ._board import Board, Dot
 from ._chart import Layer, Pair, chart, spark, stairs
+from ._where import places
 
 COLOURS = {
     "running": "green", "waiting": "yellow", "paused": "yellow", "ending": "cyan",
@@ -306,7 +307,9 @@ def _flights(board: Board, now: float, width: int, most: int) -> list[Renderable
     for cells in rows[:most]:
         grid.add_row(*cells)
     more = [Text(f"         and {len(rows) - most} more", DIM)] if len(rows) > most else []
-    return [Text(), Text("in flight", DIM), grid, *more]
+    where = places(board)
+    said = words.DOT.join(f"{name} {count}" for name, count in where.most_common()) if len(where) > 1 else ""
+    return [Text(), Text(f"in flight  {said}".rstrip(), DIM), grid, *more]
 
 
 def _flight(board: Board, trial: core.Trial, now: float) -> tuple[str, str, Text, str] | None:

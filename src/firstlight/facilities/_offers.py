@@ -54,7 +54,7 @@ def choose(offers: Sequence[Offer]) -> tuple[Offer, dict[str, str]]:
 def says(best: Offer) -> str:
     """What speaks for it, or at least not against it."""
     begins = "free now" if not best.turns and best.delay < SOON else f"it {_waits(best)}"
-    return f"{begins}, though {_state(best.status)}" if best.status.state == "degraded" else begins
+    return f"{begins}, though it {_state(best.status)}" if best.status.state == "degraded" else begins
 
 
 def against(action: Action, status: FacilityStatus) -> str:

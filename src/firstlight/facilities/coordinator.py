@@ -14,8 +14,6 @@ from ._offers import against, choose, offer, says
 
 FRESH, FRESH_SILENCE = 5.0, 15.0
 """Seconds for which a word of a facility is good; silence is for longer, for finding out may take its time."""
-ANSWER = 5.0
-"""Seconds that a facility may take to say how it is."""
 MOST_REASONS = 3
 NONE: Mapping[str, str] = MappingProxyType({})
 
@@ -33,15 +31,16 @@ class Coordinator:
 
     A facility may be made only when it is asked for, and raises Unavailable where that fails: that speaks against it
     alone. One that says nothing of itself is taken to be up, with all its slots. `patience` is how many seconds a
-    facility may be away before what was placed there goes to another.
+    facility may be away before what was placed there goes to another, `answer` how many it may take to say how it is.
     """
 
     def __init__(
-        self, facilities: Mapping[str, Facility], *, patience: float = 60.0, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+        self, facilities: Mapping[str, Facility], *, patience: float = 60.0, answer: float = 5.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:  # fmt: skip
         if not patience > 0:
             raise ValueError(f"patience must be above 0 seconds, not {patience:g}")
-        self._facilities, self._patience, self._clock = facilities, patience, clock
+        self._facilities, self._patience, self._answer, self._clock = facilities, patience, answer, clock
         self._looks: dict[tuple[str, bytes], _Look] = {}
 
     @property
@@ -104,11 +103,11 @@ class Coordinator:
             facility = self._facilities[name]
             if not isinstance(facility, ReportsStatus):
                 return FacilityStatus(state="up")
-            return await asyncio.wait_for(facility.status(action), ANSWER)
+            return await asyncio.wait_for(facility.status(action), self._answer)
         except Unavailable as error:
             return f"cannot be reached ({error})"
         except TimeoutError:
-            return f"has not answered for {ANSWER:g} s"
+            return f"has not answered for {self._answer:g} s"
 
 
 class _Look:
