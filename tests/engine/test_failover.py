@@ -192,6 +192,38 @@ def test_what_was_accepted_goes_elsewhere_and_is_called_back() -> None:
     assert campaign.failed + campaign.succeeded == 2
 
 
+def test_while_the_one_left_stays_away_it_does_not_go_further() -> None:
+    a, b, c = fake(seconds=60), fake(seconds=1.5), fake()
+    spec = replace(anywhere(trials=1, facilities=("a", "b", "c")), parallel=1)
+
+    async def story() -> core.Ports:
+        ports = world(a=a, b=b, c=c, patience=0.1)
+        await away(a, ports, spec)
+        return ports
+
+    history = asyncio.run(facts(asyncio.run(story())))
+    assert [p.facility for p in placed(history)] == ["a", "b"]
+    assert (b.performed.total(), c.performed.total()) == (1, 0)
+
+
+def test_what_leaves_together_is_spread_over_those_that_are_left() -> None:
+    a, b, c = fake(slots=4, seconds=60), fake(slots=2, seconds=0.3), fake(slots=2, seconds=0.3)
+    spec = replace(anywhere(trials=4, facilities=("a", "b", "c")), parallel=4, ahead=0)
+
+    async def story() -> core.Ports:
+        ports = world(a=a, b=b, c=c)
+        await engine.create(spec, ports.journal, ports.clock, "ada")
+        running = asyncio.create_task(engine.run("c1", ports, by="ada"))
+        while len(list((await engine.recover("c1", ports.journal))[0].actions("accepted"))) < 4:
+            await asyncio.sleep(0.005)
+        a.reachable = False
+        await asyncio.wait_for(running, 10)
+        return ports
+
+    asyncio.run(story())
+    assert (b.performed.total(), c.performed.total()) == (2, 2)
+
+
 def test_a_short_silence_moves_nothing() -> None:
     a, b = fake(seconds=0.5), fake()
     spec = replace(anywhere(trials=2, facilities=("a", "b")), parallel=2, ahead=0)

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import Coroutine
-from functools import partial
 from typing import Any, TypeVar
 
 from msgspec.structs import replace
@@ -33,17 +32,23 @@ class Failover:
 
     def __init__(self, recorder: Recorder, ports: Ports, slots: Slots) -> None:
         self._recorder, self._ports, self._slots = recorder, ports, slots
-        self._silent: dict[str, tuple[str, float]] = {}
-        """By action: why its last request failed, and when another was made that has not come back (0: none was)."""
+        self._silent: dict[tuple[str, str], tuple[str, float]] = {}
+        """By action and facility: why the last request failed, and when one was made that is still out (0: none is)."""
+        self._going: dict[str, str] = {}
+        """Where actions go, until that is recorded."""
 
     def failed(self, action: Action, why: str) -> None:
         """A request on behalf of an action could not reach its facility."""
-        self._silent[action.id] = why, 0.0
+        self._silent[action.id, action.facility] = why, 0.0
 
     def asks(self, action: Action) -> None:
         """A request is made on behalf of an action."""
-        if action.id in self._silent:
-            self._silent[action.id] = self._silent[action.id][0], self._ports.clock()
+        if failed := self._silent.get((action.id, action.facility)):
+            self._silent[action.id, action.facility] = failed[0], self._ports.clock()
+
+    def answered(self, action: Action) -> None:
+        """A request on behalf of an action has come back."""
+        self._silent.pop((action.id, action.facility), None)
 
     async def unless_away(self, action: Action, work: Coroutine[Any, Any, T]) -> T | Placement:
         """What the work comes to; or, its facility having gone away meanwhile, where the action goes instead."""
@@ -51,7 +56,6 @@ class Failover:
         state = self._recorder.campaign.action(action.id)
         if coordinator is None or state is None or state.placement is None:
             return await work
-        self._silent.pop(action.id, None)
         working = asyncio.ensure_future(work)
         moving = asyncio.ensure_future(self._elsewhere(action, coordinator))
         try:
@@ -62,6 +66,8 @@ class Failover:
                 task.cancel()
             # Both have ended before anything is recorded: a slot is either held then, or it is not.
             await asyncio.gather(working, moving, return_exceptions=True)
+            self._going.pop(action.id, None)
+            self.answered(action)
 
     async def _elsewhere(self, action: Action, coordinator: core.Coordinator) -> Placement:
         """Another facility for the action, once its own has been away for too long."""
@@ -76,11 +82,16 @@ class Failover:
                 if chosen is not None and self._recorder.campaign.movable(action.id):
                     return chosen
 
+    def load(self, facility: str) -> int:
+        """How many actions have a slot of a facility, or get one before another one of this campaign would."""
+        going = sum(name == facility for name in self._going.values())
+        return going + self._slots.load(self._recorder.campaign.spec.id, facility)
+
     async def _away(self, action: Action, coordinator: core.Coordinator) -> str | None:
         """Why the facility is away, "" where it is not; None while a request is out that may tell."""
         if told := await coordinator.away(action.facility):
             return told
-        why, asked = self._silent.get(action.id, ("", 0.0))
+        why, asked = self._silent.get((action.id, action.facility), ("", 0.0))
         if not why or not asked:
             return why
         return None if self._ports.clock() - asked < min(GRACE, coordinator.patience) else ""
@@ -96,10 +107,10 @@ class Failover:
             return None
         without = dict.fromkeys(state.left, "it was left before") | {action.facility: why}
         try:
-            load = partial(self._slots.load, self._recorder.campaign.spec.id)
-            chosen = await coordinator.place(action, load, without)
+            chosen = await coordinator.place(action, self.load, without)
         except core.Unavailable as error:
-            log.warning("%s stays at %s, which is away (%s): %s", action.id, action.facility, why, error)
+            log.info("%s stays at %s, which is away (%s): %s", action.id, action.facility, why, error)
             return None
+        self._going[action.id] = chosen.facility
         log.warning("%s goes from %s, which is away (%s), to %s", action.id, action.facility, why, chosen.facility)
         return replace(chosen, reason=f"{action.facility} has gone away ({why}); {chosen.reason}")

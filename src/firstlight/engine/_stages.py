@@ -4,7 +4,6 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import Executor
-from functools import partial
 from typing import TypeVar, assert_never
 
 from msgspec.structs import replace
@@ -209,8 +208,7 @@ class Stages:
         coordinator = self.ports.coordinator
         if coordinator is None:
             raise LookupError(f"action {action.id} names no facility, and there is no coordinator to choose one")
-        load = partial(self.slots.load, self.campaign.spec.id)
-        return await self._patiently(lambda: coordinator.place(action, load), action)
+        return await self._patiently(lambda: coordinator.place(action, self._failover.load), action)
 
     async def _accepted(self, action: Action, work: Coroutine[None, None, str | None]) -> Fact:
         """What became of asking a facility to perform an action: its job, None where nobody knows of it."""
@@ -251,7 +249,7 @@ class Stages:
         while True:
             try:
                 self._failover.asks(action)
-                return await ask()
+                answer = await ask()
             except core.Unavailable as error:
                 self._failover.failed(action, str(error))
                 if action.facility:
@@ -262,6 +260,9 @@ class Stages:
                     log.warning("%s waits for a facility: %s; again in %g s", action.id, error, delay)
                 await asyncio.sleep(delay)
                 delay = min(2 * delay, LONGEST_RETRY)
+            else:
+                self._failover.answered(action)
+                return answer
 
     async def _hold(self, action: Action) -> None:
         if action.id not in self._holding:

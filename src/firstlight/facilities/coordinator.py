@@ -14,6 +14,8 @@ from ._offers import against, choose, offer, says
 
 FRESH, FRESH_SILENCE = 5.0, 15.0
 """Seconds for which a word of a facility is good; silence is for longer, for finding out may take its time."""
+FORGET = 600.0
+"""Seconds after which it is no matter any more what a facility had said."""
 MOST_REASONS = 3
 NONE: Mapping[str, str] = MappingProxyType({})
 
@@ -88,7 +90,7 @@ class Coordinator:
         wish = msgspec.json.encode((action.operation, action.resources, action.limits)) if action else b""
         look = self._looks.get((name, wish))
         if look is None or look.until < self._clock():
-            self._looks = {key: old for key, old in self._looks.items() if old.until >= self._clock()}
+            self._looks = {key: old for key, old in self._looks.items() if old.until > self._clock() - FORGET}
             before = look.answer.result() if look and look.until > -math.inf else None
             look = self._looks[name, wish] = _Look(self._ask(name, action), self._clock)
             # Whoever was silent may take its time to be so again, and nobody need wait for that.
