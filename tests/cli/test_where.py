@@ -13,6 +13,7 @@ from firstlight import core
 from firstlight.app import App
 from firstlight.cli import _live, _where
 from firstlight.cli._documents import JobDocument, campaign_document
+from firstlight.cli._drive import Lines
 from firstlight.config import Settings
 from firstlight.testing.facility import FakeFacility
 from firstlight.testing.world import a_spec, peak
@@ -186,3 +187,24 @@ def test_a_running_campaign_is_shown_with_its_jobs(bench: Bench) -> None:
     bench.do("stop", "slow")
     bench.until(lambda: bench.read("show", "slow")["state"] == "closed")
     assert bench.read("show", "slow")["jobs"] == []
+
+
+def test_any_facility_is_chosen_by_the_coordinator(bench: Bench) -> None:
+    done = bench.do("run", "slow.yaml", "--facility", "any", "--trials", "2", "--no-report")
+    assert done.returncode == 0, done.stderr
+    assert "1.evaluate goes to local: free now" in bench.do("log", "slow").stdout
+
+
+def test_lines_say_what_had_to_move() -> None:
+    diary, said = Diary(), list[str]()
+
+    class Listening:
+        def say(self, line: str) -> None:
+            said.append(line)
+
+    lines = Lines(Listening())  # type: ignore[arg-type]
+    id = sent(diary, 1, "polaris")
+    lines.fact(diary.board, diary.entries[2], [])
+    diary.write(core.ActionPlaced(action=id, facility="local", reason="polaris has gone away (maintenance); free now"))
+    lines.fact(diary.board, diary.entries[-1], [])
+    assert said[-1] == "1.look goes to local: polaris has gone away (maintenance); free now"

@@ -427,3 +427,20 @@ def test_two_campaigns_share_two_facilities_fairly() -> None:
     assert abs(at["a"] - at["b"]) <= 16, "both facilities have as many slots, and about as many actions"
     last = max(i for i, (campaign, _) in enumerate(served) if campaign == "modest")
     assert last < 55, "while both have work, each gets about half of the slots"
+
+
+def test_of_other_campaigns_only_what_goes_first_by_fair_shares_is_in_the_way() -> None:
+    wanted = {"greedy": {"a": 10, "b": 10}, "modest": {"a": 0, "b": 2}}
+    slots = engine.Slots()
+    with (
+        slots.shared_by("greedy", lambda f: wanted["greedy"][f]),
+        slots.shared_by("modest", lambda f: wanted["modest"][f]),
+    ):
+        assert (slots.load("modest", "a"), slots.load("modest", "b")) == (1, 5)
+        assert (slots.load("greedy", "a"), slots.load("greedy", "b")) == (10, 12)
+        pool = slots.pool("a", 4)
+        for _ in range(3):
+            pool.take("greedy")
+        assert slots.load("modest", "a") == 3, "what runs is in the way too"
+    with pytest.raises(KeyError):
+        slots.load("modest", "a")

@@ -240,3 +240,24 @@ def test_down_is_away() -> None:
 def test_patience_is_above_zero() -> None:
     with pytest.raises(ValueError, match="patience must be above 0 seconds, not 0"):
         Coordinator({}, patience=0)
+
+
+def test_whoever_stops_waiting_for_an_answer_leaves_it_to_the_others() -> None:
+    class Slow(Told):
+        async def status(self, action: core.Action | None = None) -> core.FacilityStatus:
+            await asyncio.sleep(0.2)
+            return await super().status(action)
+
+    a = Slow()
+
+    async def story() -> core.Placement:
+        coordinator = Coordinator({"a": a})
+        first, second = (asyncio.create_task(coordinator.place(action(), lambda name: 0)) for _ in range(2))
+        await asyncio.sleep(0.05)
+        first.cancel()
+        found = await second
+        await coordinator.close()
+        return found
+
+    assert asyncio.run(story()).facility == "a"
+    assert a.asked == 1

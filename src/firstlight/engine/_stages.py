@@ -332,7 +332,7 @@ def standardise(outcome: Outcome, spec: core.CampaignSpec, units: core.Units) ->
     except ValueError as error:
         return Failure(
             cause="invalid-output", message=str(error), assets=outcome.assets, as_run=outcome.as_run,
-            cost=outcome.cost, started=outcome.started, ended=outcome.ended,
+            cost=outcome.cost, started=outcome.started, ended=outcome.ended, used=outcome.used,
         )  # fmt: skip
     return replace(outcome, observations=seen)
 
