@@ -138,6 +138,15 @@ def test_what_nobody_can_take_says_why(tmp_path: Path) -> None:
     assert "nowhere yet" in drawn(_where.shown(diary.board, (job,)))
 
 
+def test_the_live_view_says_that_nobody_takes_it() -> None:
+    diary = Diary()
+    sent(diary, 1, "")
+    said, last = "no facility can take 1 action now: firstlight show c1 says why", diary.entries[-1].at
+    assert said in drawn([_live.view(diary.board, last + 10, "ada", 100)])
+    assert said not in drawn([_live.view(diary.board, last + 1, "ada", 100)])
+    assert said not in drawn([_live.view(diary.board, last + 10, "", 100)]), "nobody runs it"
+
+
 def test_many_are_counted_and_not_all_asked(tmp_path: Path) -> None:
     spec = a_spec()
     diary = Diary(replace(spec, goal=replace(spec.goal, budget=core.Budget(trials=100)), parallel=80))
