@@ -142,8 +142,11 @@ class Session:
             await self._settle()
 
     async def _settle(self) -> None:
-        """Whatever is owed besides new trials, which wait to be asked for, and measurement, which waits to be told."""
-        waits = core.Design | core.Grant | core.Measure | core.WatchClock
+        """Whatever is owed besides new trials, which wait to be asked for, and measurement, which waits to be told.
+
+        What facilities are to be called back from is not for the caller.
+        """
+        waits = core.Design | core.Grant | core.Measure | core.WatchClock | core.Recall
         while steps := [s for s in next_steps(self.campaign) if not isinstance(s, waits)]:
             for step in steps:
                 await self._take(step)
