@@ -325,7 +325,7 @@ class Facilities(Mapping[str, core.Facility]):
         try:
             return self._app.facility(name, 0)
         except (plugins.UnknownPart, plugins.BrokenPart, OSError) as error:
-            raise core.Unavailable(str(error)) from error
+            raise core.Unavailable(f"it cannot be set up: {error}") from error
 
     def __contains__(self, name: object) -> bool:
         return name in self._named or name in {*self, *plugins.names("facilities")}

@@ -119,7 +119,9 @@ def test_one_that_does_not_answer_is_named_and_holds_up_nobody(tmp_path: Path) -
     said = {job.action: (job.state, job.message) for job in jobs}
     assert said["c1.1.look"] == said["c1.2.look"] == ("unknown", "stuck has not answered for 3 s")
     assert said["c1.3.look"][1].startswith("gone cannot be reached: the fake facility is out of reach")
-    assert said["c1.4.look"][1].startswith("unknown cannot be reached: there is no 'unknown' among the facilities")
+    assert said["c1.4.look"][1].startswith(
+        "unknown cannot be reached: it cannot be set up: there is no 'unknown' among the facilities"
+    )
     assert said["c1.5.look"][0] == "queued"
 
 

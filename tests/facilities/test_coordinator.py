@@ -261,3 +261,13 @@ def test_whoever_stops_waiting_for_an_answer_leaves_it_to_the_others() -> None:
 
     assert asyncio.run(story()).facility == "a"
     assert a.asked == 1
+
+
+def test_the_sentence_names_first_what_might_have_been_chosen_and_is_short() -> None:
+    down = Told(state="down", message="a long story of " + "a cooling pump " * 20)
+    found = place({"a": down, "b": Told(wait=7200.0), "c": Told(), "d": Told(unfit="e"), "f": Told(unfit="g")})
+    assert found.facility == "c"
+    assert found.reason.startswith("free now; b would begin in about 2 h; a is down (a long story of a cooling pump")
+    assert found.reason.endswith(" ...; d e"), "the rest is in the others"
+    assert len(found.others["a"]) > 300
+    assert found.others["f"] == "g"

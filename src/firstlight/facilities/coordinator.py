@@ -4,6 +4,7 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Coroutine, Mapping
+from textwrap import shorten
 from types import MappingProxyType
 from typing import Any
 
@@ -16,7 +17,7 @@ FRESH, FRESH_SILENCE = 5.0, 15.0
 """Seconds for which a word of a facility is good; silence is for longer, for finding out may take its time."""
 FORGET = 600.0
 """Seconds after which it is no matter any more what a facility had said."""
-MOST_REASONS = 3
+MOST_REASONS, LONGEST_REASON = 3, 80
 NONE: Mapping[str, str] = MappingProxyType({})
 
 Word = FacilityStatus | str
@@ -64,12 +65,14 @@ class Coordinator:
             if isinstance(word, FacilityStatus) and not wrong[name]
         ]
         if not offers:
-            said = "; ".join(f"{name} {why}" for name, why in wrong.items()) or "there are no facilities"
-            raise Unavailable(f"nobody can take it now: {said}")
+            against_each = "; ".join(f"{name} {why}" for name, why in wrong.items())
+            raise Unavailable(f"nobody can take it now: {against_each or 'there are no facilities'}")
         best, worse = choose(offers)
         others = {name: (wrong | worse)[name] for name in names if name != best.name}
-        reasons = [says(best), *(f"{name} {why}" for name, why in others.items())]
-        return Placement(facility=best.name, reason="; ".join(reasons[: 1 + MOST_REASONS]), others=others)
+        # The sentence names first what might have been chosen; the whole of it is in `others`.
+        said = [f"{name} {why}" for name, why in sorted(others.items(), key=lambda o: o[0] not in worse)]
+        reasons = [says(best), *(shorten(words, LONGEST_REASON, placeholder=" ...") for words in said[:MOST_REASONS])]
+        return Placement(facility=best.name, reason="; ".join(reasons), others=others)
 
     async def away(self, facility: str) -> str:
         word = await self._look(facility, None)
