@@ -7,9 +7,10 @@ import os
 import platform
 import socket
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import unquote, urlsplit
 
@@ -19,6 +20,7 @@ from msgspec.structs import replace
 from . import config, core, engine, plugins
 from .core import Campaign, CampaignSpec, Entry, Fact, Journal, Ledger, Ports, Results
 from .facilities.assets import AssetStore
+from .facilities.coordinator import Coordinator
 from .journal.archive import JournalArchive
 from .units import PintUnits
 
@@ -73,13 +75,17 @@ def problem_digest(spec: CampaignSpec) -> str:
 class App:
     """The parts of one data directory, put together. Use as an async context manager."""
 
+    patience = 60.0
+    """Seconds for which a facility may be away before what was placed there goes to another."""
+
     def __init__(self, settings: config.Settings, journal: Journal) -> None:
         self.settings, self.journal = settings, journal
         self.units = PintUnits()
         self.archive: core.Archive = JournalArchive(journal, self.units)
         self.assets = AssetStore(settings.data_dir / "assets")
-        self.slots: dict[str, engine.FairSlots] = {}
+        self.slots = engine.Slots()
         self._facilities: dict[str, core.Facility] = {}
+        self._coordinator: Coordinator | None = None
         self._catalog: core.Catalog | None = None
 
     @classmethod
@@ -92,6 +98,8 @@ class App:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        if self._coordinator is not None:
+            await self._coordinator.close()
         for facility in self._facilities.values():
             await facility.close()
         await self.journal.close()
@@ -153,7 +161,9 @@ class App:
         """Run a campaign until it is closed. Raises Held where somebody else does, LookupError if there is none."""
         spec = await self.spec(id)
         slots = parallel or spec.parallel
-        facilities = {s.facility: self.facility(s.facility, slots) for s in spec.procedure.steps}
+        named = {s.facility: self.facility(s.facility, slots) for s in spec.procedure.steps if s.facility}
+        chosen = any(not s.facility for s in spec.procedure.steps)
+        facilities = Facilities(self, named) if chosen else named
         return await engine.run(
             id, self.ports(spec, facilities), by=by, parallel=parallel,
             versions=versions_for(spec), slots=self.slots, listeners=listeners,
@@ -268,10 +278,12 @@ class App:
             units=self.units,
             clock=time.time,
             archive=self.archive,
+            coordinator=self.coordinator,
             learner=plugins.make("learners", spec.model, {}) if spec.model else None,
         )
 
-    def facilities(self) -> dict[str, str]:
+    @property
+    def kinds(self) -> dict[str, str]:
         """The kind of each facility, by name: this machine, and those that the settings name."""
         told = {name: str(options.get("kind", name)) for name, options in self.settings.facilities.items()}
         return {"local": "local"} | told
@@ -290,9 +302,21 @@ class App:
         """Use this one under the name from now on; None brings the ordinary one back."""
         if name in self._facilities:
             await self._facilities.pop(name).close()
-        self.slots.pop(name, None)
+        self.slots.forget(name)
         if facility is not None:
             self._facilities[name] = facility
+
+    @property
+    def coordinator(self) -> Coordinator:
+        """Chooses among all facilities of this data directory, for all its campaigns."""
+        if self._coordinator is None:
+            self._coordinator = Coordinator(self.facilities, patience=self.patience)
+        return self._coordinator
+
+    @property
+    def facilities(self) -> "Facilities":
+        """All facilities of this data directory, each made when it is asked for."""
+        return Facilities(self)
 
     @property
     def catalog(self) -> core.Catalog:
@@ -306,6 +330,35 @@ def make_facility(kind: str, root: Path, assets: Path, options: Mapping[str, Any
     own = {key: value for key, value in options.items() if key != "kind"}
     facility: core.Facility = plugins.make("facilities", kind, {"root": root, "assets": assets, **own})
     return facility
+
+
+class Facilities(Mapping[str, core.Facility]):
+    """All facilities of a data directory, the local one last, each made when it is asked for.
+
+    Raises Unavailable where one cannot be made: that is for whoever wants it, and no reason to do without the others.
+    `named` are made already.
+    """
+
+    def __init__(self, app: App, named: Mapping[str, core.Facility] = MappingProxyType({})) -> None:
+        self._app, self._named = app, named
+
+    def __getitem__(self, name: str) -> core.Facility:
+        if name in self._named:
+            return self._named[name]
+        try:
+            return self._app.facility(name, 0)
+        except (plugins.UnknownPart, plugins.BrokenPart, OSError) as error:
+            raise core.Unavailable(f"it cannot be set up: {error}") from error
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._named or name in {*self, *plugins.names("facilities")}
+
+    def __iter__(self) -> Iterator[str]:
+        settings = self._app.settings.facilities
+        return iter([*settings, *([] if "local" in settings else ["local"])])
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
 
 
 def check_spec(spec: CampaignSpec, facilities: Iterable[str] = ()) -> CampaignSpec:

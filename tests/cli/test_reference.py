@@ -62,6 +62,7 @@ def test_exit_codes_are_those_of_the_program() -> None:
         _documents.CampaignDocument,
         _documents.TrialDocument,
         _documents.OpenTrial,
+        _documents.JobDocument,
         _documents.Waiting,
         _documents.Spent,
         _documents.OutlookDocument,

@@ -43,6 +43,7 @@ def one_of_each() -> list[core.Fact]:
     action = core.Action(id="c1.1.evaluate", trial="c1.1", facility="f", name="evaluate", operation="o", point={})
     seen = core.Measured(observations=(core.Observation(observable="y", value=1.0),))
     given = {
+        "facility": "polaris",
         "spec": a_spec(), "runner": "ada", "trial": "c1.1", "point": {"x": 0.5}, "actions": (action,), "outcome": seen,
         "reason": "why", "action": action.id, "policies": ("p",), "reasons": ("why",), "to": "owner", "question": "?",
         "job": "7", "measured": seen, "failure": core.Failure(cause="crashed"), "digest": "sha256:0", "dataset": "d",

@@ -104,11 +104,13 @@ def test_observations_come_in_declared_units() -> None:
 
 def test_a_unit_that_cannot_be_converted_is_a_failed_trial() -> None:
     def in_furlongs(action: core.Action) -> core.Outcome:
-        return core.Measured(observations=(core.Observation(observable="y", value=1.0, unit="furlong"),))
+        seen = core.Observation(observable="y", value=1.0, unit="furlong")
+        return core.Measured(observations=(seen,), used={"node-hours": 0.5})
 
     spec = goal(a_spec(), objectives=(core.Objective(observable="y", direction="maximize", unit="Pa"),))
     ports = a_world(Room(in_furlongs))
-    assert perform(spec, ports).failed == 12
+    campaign = perform(spec, ports)
+    assert (campaign.failed, campaign.used) == (12, {"node-hours": 6.0})
     _, ledger = asyncio.run(engine.recover("c1", ports.journal))
     failure = ledger.view().rows[0].failure
     assert failure is not None
@@ -412,13 +414,13 @@ def test_running_time_is_a_budget() -> None:
 
 def test_campaigns_side_by_side_share_a_facility_fairly() -> None:
     served: list[str] = []
-    slots: dict[str, engine.FairSlots] = {}
+    slots = engine.Slots()
 
     class Slow(Room):
         async def outcome(self, job: str) -> core.Outcome:
             campaign = job.split(".")[0]
             # Fairness is between those that want a slot: on a busy machine the modest one takes its time to want one.
-            while campaign == "greedy" and served.count("modest") < 20 and not slots["room"].wanted("modest"):
+            while campaign == "greedy" and served.count("modest") < 20 and not slots.pools["room"].wanted("modest"):
                 await asyncio.sleep(0.001)
             served.append(campaign)
             await asyncio.sleep(0.001)

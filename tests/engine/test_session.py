@@ -52,6 +52,45 @@ def test_ask_gives_no_more_than_the_budget_and_the_last_tell_closes() -> None:
     asyncio.run(story())
 
 
+@pytest.mark.parametrize("facilities", [(), ("polaris", "local")])
+def test_whoever_asks_performs_what_names_no_facility(facilities: tuple[str, ...]) -> None:
+    async def story() -> None:
+        step = core.StepSpec(operation="look", facility="", facilities=facilities)
+        ports, spec = a_world(), a_spec(procedure=core.ProcedureSpec(steps=(step,)))
+        session = await opened(ports, spec)
+        trials = await session.ask(2)
+        assert {a.action.facility for t in trials for a in t.actions.values()} == {
+            "polaris" if facilities else "caller"
+        }
+        await session.tell(trials[0].id, told(0.5))
+        await session.close()
+        again = await engine.open_session(spec.id, ports, by="ada")
+        await again.tell(trials[1].id, told(0.5))
+        assert again.campaign.succeeded == 2
+        await again.close()
+
+    asyncio.run(story())
+
+
+def test_what_a_facility_went_away_with_can_be_told() -> None:
+    async def story() -> None:
+        ports = a_world()
+        step = core.StepSpec(operation="look", facility="")
+        first = await opened(ports, a_spec(procedure=core.ProcedureSpec(steps=(step,))))
+        (trial,) = await first.ask(1)
+        action = next(iter(trial.actions))
+        await first.recorder.record(core.ActionPlaced(action=action, facility="polaris", reason="caller has gone away"))
+        await first.close()
+        session = await engine.open_session("c1", ports, by="ada")
+        await session.tell(trial.id, told(0.5))
+        assert session.campaign.succeeded == 1
+        facts = [e.fact async for e in ports.journal.read("c1")]
+        assert not any(isinstance(f, core.CancelRequested) for f in facts)
+        await session.close()
+
+    asyncio.run(story())
+
+
 def test_a_failure_is_told_like_a_result() -> None:
     async def story() -> None:
         session = await opened(a_world(), a_spec())

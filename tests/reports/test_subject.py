@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from firstlight import core, reports
@@ -65,3 +66,28 @@ def test_what_people_changed_is_told_and_a_bad_outcome_counts_as_a_trial_that_sh
     for said in ("marked the outcome of trial demo.2 as bad (a bubble)", "asked for a trial at x 0.25 (a hunch)",
                  "forbade x 0.7 to 1 (it foams)", "changed the budget to 9 trials, 2 h"):  # fmt: skip
         assert said in page
+
+
+def test_what_facilities_took_and_how_often_one_went_away_is_told(tmp_path: Path) -> None:
+    whole = list(journal(spec(), [{"x": 0.5}], lambda point, i: measured(y=1.0, sigma=0.1), close=""))
+    proposed = whole[2].fact
+    assert isinstance(proposed, core.TrialProposed)
+    action = msgspec.structs.replace(proposed.actions[0], facility="")
+    at = msgspec.structs.replace(proposed, actions=(action,))
+    sent: list[core.Fact] = [
+        core.ActionPermitted(action=action.id, policies=()),
+        core.ActionDispatched(action=action.id),
+    ]
+    took = core.Measured(used={"node-hours": 2.5}, started=START + 1, ended=START + 5)
+    facts: list[core.Fact] = [
+        at, core.ActionPlaced(action=action.id, facility="polaris", reason="free now"), *sent,
+        core.ActionPlaced(action=action.id, facility="local", reason="polaris has gone away"), *sent,
+        core.ActionAccepted(action=action.id, job="1"), core.ActionSucceeded(action=action.id, measured=took),
+    ]  # fmt: skip
+    entries = whole[:2]
+    entries += [core.Entry(seq=3 + i, at=START + 3 + i, by="ada", fact=fact) for i, fact in enumerate(facts)]
+    subject = reports.gather(entries)
+    found = reports.summary(subject, [])
+    assert (found["used"], found["moved"]) == ({"node-hours": 2.5}, 1)
+    page = reports.write_report(subject, [], tmp_path / "report").html.read_text("utf-8")
+    assert "It used 2.5 node-hours. 1 time an action went to another facility" in page

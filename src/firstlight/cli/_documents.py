@@ -43,6 +43,23 @@ class OpenTrial(core.Value, frozen=True):
     age: float
 
 
+class JobDocument(core.Value, frozen=True):
+    """An action that a facility has, or that waits for one (`facility` is "" then), as its facility sees it now.
+
+    `state` is "queued", "held", "active", "ended" or "unknown", `message` more of it, or why nobody can tell. `reason`
+    is why the coordinator chose that facility, "" where it did not. `native` is what its scheduler calls it.
+    """
+
+    action: str
+    facility: str
+    state: str
+    message: str
+    reason: str
+    native: str
+    expected_start: float
+    node_hours: float
+
+
 class Waiting(core.Value, frozen=True):
     """An action that waits for a person; `status` is "escalated" or "lost"."""
 
@@ -119,6 +136,8 @@ class CampaignDocument(core.Value, frozen=True):
     requested: tuple[RequestedPoint, ...] = ()
     forbidden: tuple[core.Forbid, ...] = ()
     rejected: tuple[Rejected, ...] = ()
+    used: dict[str, float] = {}
+    jobs: tuple[JobDocument, ...] = ()
 
 
 class ReplayDocument(core.Value, frozen=True):
@@ -156,8 +175,8 @@ class ExplanationDocument(core.Value, frozen=True):
     replay: ReplayDocument | None
 
 
-def campaign_document(board: Board, holder: str, now: float) -> CampaignDocument:
-    """A campaign as it stands, for `show`, `list` and the end of `run`."""
+def campaign_document(board: Board, holder: str, now: float, jobs: tuple[JobDocument, ...] = ()) -> CampaignDocument:
+    """A campaign as it stands, for `show`, `list` and the end of `run`; only `show` asks facilities for `jobs`."""
     c, budget = board.campaign, board.spec.goal.budget
     spent = Spent(
         trials=board.spent(), trials_limit=budget.trials, cost=c.cost, cost_limit=budget.cost,
@@ -175,6 +194,7 @@ def campaign_document(board: Board, holder: str, now: float) -> CampaignDocument
         requested=tuple(RequestedPoint(point=r.point, by=r.by, note=r.note) for r in c.requested),
         forbidden=c.forbidden,
         rejected=tuple(Rejected(trial=r.trial, reason=r.rejected) for r in board.results.rejected),
+        used=c.used, jobs=jobs,
     )  # fmt: skip
 
 

@@ -71,7 +71,9 @@ class Lines:
         for row in ended:
             self._here.say(trial_line(board, row))
         id, fact = board.spec.id, entry.fact
-        if isinstance(fact, (*core.BY_PERSON, core.ActionEscalated, core.ActionLost, core.TimeSpent)) and not ended:
+        worth = (*core.BY_PERSON, core.ActionEscalated, core.ActionLost, core.TimeSpent)
+        moved = isinstance(fact, core.ActionPlaced) and has_moved(board, fact)
+        if (isinstance(fact, worth) or moved) and not ended:
             self._here.say(words.sentence(fact, id))
         if isinstance(fact, core.ActionEscalated | core.ActionLost):
             self._here.say(f"  firstlight approve {id} {words.short(id, fact.action)}")
@@ -94,6 +96,12 @@ class JsonLines:
 
     def look(self, board: Board, holder: str) -> None:
         """All is written."""
+
+
+def has_moved(board: Board, fact: core.ActionPlaced) -> bool:
+    """Whether an action goes to a facility because another, to which it had been sent, went away."""
+    state = board.campaign.action(fact.action)
+    return state is not None and bool(state.left)
 
 
 def trial_line(board: Board, row: core.Row) -> str:

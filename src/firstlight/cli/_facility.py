@@ -91,7 +91,7 @@ def _read(options: list[str]) -> dict[str, Any]:
 async def list_facilities(here: Here) -> None:
     """List the facilities, and how each of them is just now."""
     async with open_app(here) as app:
-        kinds = app.facilities()
+        kinds = app.kinds
         states = await asyncio.gather(*(_status(app, name) for name in kinds))
     documents = [
         {"facility": name, "kind": kind, "slots": slots, **msgspec.to_builtins(status)}
@@ -132,8 +132,8 @@ async def doctor(here: Here, name: Name) -> Exit:
 
 
 def _named(app: "parts.app.App", name: str) -> core.Facility:
-    if name not in app.facilities():
-        known = ", ".join(app.facilities())
+    if name not in app.kinds:
+        known = ", ".join(app.kinds)
         raise Problem(
             Exit.BAD_INPUT, f"there is no facility {name!r} (there are: {known})", hint="`firstlight facility add`."
         )

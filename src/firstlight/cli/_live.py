@@ -13,6 +13,7 @@ from .. import core
 from . import _words as words
 from ._board import Board, Dot
 from ._chart import Layer, Pair, chart, spark, stairs
+from ._where import places
 
 COLOURS = {
     "running": "green", "waiting": "yellow", "paused": "yellow", "ending": "cyan",
@@ -22,6 +23,8 @@ DIM, LABEL, BRIGHT = "grey58", "bold", "bold green"
 MOST_FLIGHTS = 6
 MOST_OBJECTIVES = 6
 MOST_WORDS = 3
+A_WHILE = 5.0
+"""Seconds for which an action that is about to begin may be without a facility before it is worth a word."""
 SCREEN_FOR_A_PICTURE, SCREEN_FOR_FAILURES = 38, 30
 AXIS = 10
 
@@ -41,7 +44,8 @@ def view(
     # On a low screen the picture goes first, then the list of failures; the rest is what a person acts on.
     if height >= SCREEN_FOR_A_PICTURE and (picture := _picture(board, inner, braille)):
         parts += [Text(), picture]
-    parts += [*_flights(board, now, inner, most=max(1, min(MOST_FLIGHTS, height - 18))), *_waiting(board)]
+    parts += [*_flights(board, now, inner, most=max(1, min(MOST_FLIGHTS, height - 18)))]
+    parts += [*_unplaced(board, now, holder), *_waiting(board)]
     parts += _steered(board)
     parts += [*_failures(board, inner, few=height < SCREEN_FOR_FAILURES), _footer(board, now, holder)]
     return Panel(
@@ -306,7 +310,9 @@ def _flights(board: Board, now: float, width: int, most: int) -> list[Renderable
     for cells in rows[:most]:
         grid.add_row(*cells)
     more = [Text(f"         and {len(rows) - most} more", DIM)] if len(rows) > most else []
-    return [Text(), Text("in flight", DIM), grid, *more]
+    where = places(board)
+    said = words.DOT.join(f"{name} {count}" for name, count in where.most_common()) if len(where) > 1 else ""
+    return [Text(), Text(f"in flight  {said}".rstrip(), DIM), grid, *more]
 
 
 def _flight(board: Board, trial: core.Trial, now: float) -> tuple[str, str, Text, str] | None:
@@ -322,6 +328,16 @@ def _flight(board: Board, trial: core.Trial, now: float) -> tuple[str, str, Text
     where = under_way.action.facility + ("" if len(states) == 1 else f"{words.DOT}{under_way.action.name}")
     age = words.duration(now - board.sent.get(under_way.action.id, now))
     return name, at, Text(f"{where} (cancelling)" if under_way.cancelling else where), age
+
+
+def _unplaced(board: Board, now: float, holder: str) -> list[RenderableType]:
+    """Actions that no facility can take: those that still have none when nothing has happened for a while."""
+    c = board.campaign
+    count = sum(1 for _ in c.placeable) if holder and not c.paused and now - c.last > A_WHILE else 0
+    if not count:
+        return []
+    said = f"no facility can take {words.plural(count, 'action')} now: firstlight show {c.spec.id} says why"
+    return [Text(), Text(said, "yellow")]
 
 
 def _waiting(board: Board) -> list[RenderableType]:

@@ -10,7 +10,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from . import _live
+from . import _live, _where
 from . import _parts as parts
 from . import _words as words
 from ._board import Board
@@ -55,7 +55,7 @@ async def list_campaigns(here: Here) -> None:
     if not found:
         here.tell({"campaigns": []}, "no campaigns yet: firstlight init, or firstlight run critical-materials")
         return
-    table = _columns("campaign", "state", "trials", "failed", "best", "strategy", "run by")
+    table = _columns("campaign", "state", "trials", "failed", "best", "strategy", "run by", "under way at")
     for board, document in found:
         spent, limit = document.spent.trials, document.spent.trials_limit
         waiting = f" ({len(document.waiting)} to approve)" if document.waiting else ""
@@ -63,6 +63,7 @@ async def list_campaigns(here: Here) -> None:
             document.id, Text(document.state + waiting, _live.COLOURS[document.state]),
             f"{spent} of {limit}" if limit else str(document.trials), str(document.failed or ""),
             _best(board), document.strategy, document.runner,
+            ", ".join(f"{name} {count}" for name, count in _where.places(board).items()),
         )  # fmt: skip
     here.tell({"campaigns": [document for _, document in found]}, table)
 
@@ -77,10 +78,11 @@ def _best(board: Board) -> str:
 
 
 async def show(here: Here, id: Id) -> None:
-    """Show a campaign as it stands."""
+    """Show a campaign as it stands, and how its facilities see what they have of it."""
     async with open_app(here) as app:
         board, now = await find(app, id), time.time()
         holder = await app.journal.holder(id)
+        jobs = await _where.ask(app, board, holder)
     width = here.out.width
     braille = (here.out.encoding or "").lower().startswith("utf")
     parts_shown = [_live.view(board, now, holder, width, hint=f"run by {holder}" if holder else "", braille=braille)]
@@ -88,7 +90,8 @@ async def show(here: Here, id: Id) -> None:
         parts_shown += [Text(), _live.front_table(board)]
     if board.campaign.dataset:
         parts_shown.append(Text(f"dataset {board.campaign.dataset}"))
-    here.tell(campaign_document(board, holder, now), Group(*parts_shown))
+    parts_shown += _where.shown(board, jobs)
+    here.tell(campaign_document(board, holder, now, jobs), Group(*parts_shown))
 
 
 async def watch(here: Here, id: Id, after: After = 0) -> Exit:

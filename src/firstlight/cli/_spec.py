@@ -68,12 +68,14 @@ def _changed(spec: core.CampaignSpec, changes: Changes) -> core.CampaignSpec:
     if changes.name is not None:
         spec = replace(spec, id=changes.name)
     if changes.facility is not None:
-        name = "" if changes.facility == "any" else changes.facility
-        steps = tuple(replace(s, facility=name, facilities=()) for s in spec.procedure.steps)
+        named = "" if changes.facility == ANY else changes.facility
+        steps = tuple(replace(s, facility=named, facilities=()) for s in spec.procedure.steps)
         spec = replace(spec, procedure=replace(spec.procedure, steps=steps))
     return spec
 
 
+ANY = "any"
+"""The facility of whoever leaves the choice to the coordinator."""
 LONGER = 5
 """How many times the trials of the campaign its comparisons get: random search is to have the time to catch up."""
 

@@ -179,8 +179,10 @@ def _other(fact: core.Fact, of: Callable[[str], str]) -> str:
             return f"{of(id)} dispatched"
         case core.ActionLost(action=id):
             return f"{of(id)} is lost: nobody knows whether it was performed"
-        case core.CancelRequested(action=id):
-            return f"{of(id)} is asked to end"
+        case core.ActionPlaced(action=id, facility=facility, reason=reason):
+            return f"{of(id)} goes to {facility}" + (f": {reason}" if reason else "")
+        case core.CancelRequested(action=id, facility=facility):
+            return f"{of(id)} is asked to end" + (f" at {facility}, which it had left" if facility else "")
         case core.EarlierChosen(campaigns=campaigns):
             names = ", ".join(c.campaign for c in campaigns)
             return f"learns from earlier campaigns: {names or 'there are none'}"

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 from typing import Literal
 
-from ._nouns import Action, EarlierCampaign, Failure, Observation, Outlook, Permit
+from ._nouns import Action, EarlierCampaign, Failure, Observation, Outlook, Permit, Placement
 from ._problem import Asset, CampaignSpec, Forbid, Point, Value
 from ._sources import target_cost
 
@@ -24,7 +24,12 @@ class InconsistentError(Exception):
 
 
 class ActionState(Value, frozen=True):
-    """One action of an open trial, and how far it has come."""
+    """One action of an open trial, and how far it has come.
+
+    `placement` is how its facility was chosen, None where the specification names it. `left` are facilities to which
+    it was sent and that went away, which may still perform it: whatever comes of that counts for nothing. `recalled`
+    are those of them that have been asked to end it. `sent` is when it was last dispatched (seconds since 1970 UTC).
+    """
 
     action: Action
     status: ActionStatus = "proposed"
@@ -33,6 +38,10 @@ class ActionState(Value, frozen=True):
     job: str = ""
     question: str = ""
     cancelling: bool = False
+    placement: Placement | None = None
+    left: tuple[str, ...] = ()
+    recalled: tuple[str, ...] = ()
+    sent: float = 0.0
 
     @property
     def permit(self) -> Permit:
@@ -40,6 +49,11 @@ class ActionState(Value, frozen=True):
         if self.status not in ("permitted", *UNDERWAY):
             raise ValueError(f"action {self.action.id} is {self.status}, not permitted")
         return Permit(action=self.action, policies=self.policies, agreement=self.agreement)
+
+    @property
+    def settling(self) -> bool:
+        """Whether it has been given a facility and is about to begin there."""
+        return self.placement is not None and self.status in ("proposed", "permitted")
 
 
 class Trial(Value, frozen=True):
@@ -58,7 +72,7 @@ class Trial(Value, frozen=True):
     @property
     def started(self) -> bool:
         """Whether any of its actions has been sent to a facility."""
-        return any(a.status in (*UNDERWAY, "succeeded", "failed") for a in self.actions.values())
+        return any(a.left or a.status in (*UNDERWAY, "succeeded", "failed") for a in self.actions.values())
 
     @property
     def settled(self) -> bool:
@@ -99,6 +113,8 @@ class Campaign(Value, frozen=True):
     succeeded: int = 0
     failed: int = 0
     cost: float = 0.0
+    used: dict[str, float] = {}
+    """What its own actions took of facilities, by unit ("node-hours" ...), as far as those told."""
     front: tuple[tuple[float, ...], ...] = ()
     """Losses of the best trials: one where there is one objective."""
     recent: tuple[tuple[float, float], ...] = ()
@@ -260,6 +276,37 @@ class Campaign(Value, frozen=True):
             for a in trial.actions.values():
                 if a.status in status and all(trial.actions[b].status == "succeeded" for b in a.action.after):
                     yield trial, a
+
+    @property
+    def placeable(self) -> Iterator[ActionState]:
+        """The actions that are to get a facility now: of started trials, and of new ones as far as there are slots.
+
+        Later is better: the choice is made with what is known of the facilities when an action is about to begin.
+        """
+        slots = self.parallel - self.started
+        slots -= sum(not t.started and any(a.settling for a in t.actions.values()) for t in self.open.values())
+        begun = dict[str, bool]()
+        for trial, a in self.ready("proposed"):
+            if a.action.facility:
+                continue
+            if not trial.started and not begun.setdefault(trial.id, len(begun) < slots):
+                continue
+            yield a
+
+    def wanted(self, facility: str) -> int:
+        """How many slots of a facility its actions hold, or would if they could."""
+        waiting = sum(a.action.facility == facility for _, a in self.ready("proposed", "permitted"))
+        return waiting + sum(a.action.facility == facility for a in self.actions("dispatched", "accepted"))
+
+    def movable(self, id: str) -> bool:
+        """Whether another facility may take an action now: one that was chosen for it, and that is not to end.
+
+        What may not be repeated stays where it has been sent.
+        """
+        a = self.action(id)
+        if a is None or a.placement is None or a.cancelling or self.cancel:
+            return False
+        return a.status == "permitted" or (a.status in ("dispatched", "accepted") and a.action.repeatable)
 
     def action(self, id: str) -> ActionState | None:
         """The action of an open trial with this id."""

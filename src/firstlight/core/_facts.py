@@ -102,7 +102,8 @@ class ActionApproved(Event, frozen=True):
 class ActionPlaced(Event, frozen=True):
     """A facility was chosen for an action, at first or because another went away. Policy judges it (again).
 
-    `others` says what spoke against each of the others.
+    What the facility before may be doing of it counts for nothing any more. `others` says what spoke against each of
+    the others.
     """
 
     action: str
@@ -139,9 +140,14 @@ class ActionFailed(Event, frozen=True):
 
 
 class CancelRequested(Event, frozen=True):
-    """Written before the facility is asked to cancel a job."""
+    """Written before the facility is asked to cancel a job.
+
+    With `facility` it is another than the action is at now: one that went away, was left for it, and could be reached
+    again and was asked to cancel. That is written afterwards, for it is done again where it was not written.
+    """
 
     action: str
+    facility: str = ""
 
 
 class TrialIngested(Event, frozen=True):

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from ._campaign import Campaign, Requested
+from ._campaign import Campaign, Requested, Trial
 from ._nouns import Action, Permit
 from ._problem import Value
 from ._steering import forbidden
@@ -22,6 +22,12 @@ class Grant(Due, frozen=True):
     """A person's point gets its trial."""
 
     request: Requested
+
+
+class Place(Due, frozen=True):
+    """An action gets its facility."""
+
+    action: Action
 
 
 class Check(Due, frozen=True):
@@ -44,6 +50,13 @@ class Measure(Due, frozen=True):
 class Cancel(Due, frozen=True):
     action: Action
     job: str
+
+
+class Recall(Due, frozen=True):
+    """A facility that was left for another may be reached again one day: it shall not go on for nothing."""
+
+    action: Action
+    facility: str
 
 
 class Abandon(Due, frozen=True):
@@ -81,7 +94,7 @@ class Close(Due, frozen=True):
 
 
 Step = (
-    Design | Grant | Check | Execute | Reattach | Measure | Cancel | Abandon | Withdraw
+    Design | Grant | Place | Check | Execute | Reattach | Measure | Cancel | Recall | Abandon | Withdraw
     | Ingest | Learn | Publish | WatchClock | Close
 )  # fmt: skip
 
@@ -96,8 +109,11 @@ def next_steps(campaign: Campaign) -> Iterator[Step]:
             yield Grant(subject=f"request {request.seq}", request=request)
         if campaign.designable > 0 and not campaign.exhausted:
             yield Design(subject="design", count=campaign.designable)
+        for a in campaign.placeable:
+            yield Place(subject=a.action.id, action=a.action)
         for _, a in campaign.ready("proposed"):
-            yield Check(subject=a.action.id, action=a.action)
+            if a.action.facility:
+                yield Check(subject=a.action.id, action=a.action)
         yield from _executions(campaign)
     if ending:
         yield from _endings(campaign, ending)
@@ -110,6 +126,7 @@ def next_steps(campaign: Campaign) -> Iterator[Step]:
         if campaign.cancel and not a.cancelling:
             yield Cancel(subject=f"cancel {a.action.id}", action=a.action, job=a.job)
     for trial in campaign.open.values():
+        yield from _recalls(trial)
         if trial.settled:
             yield Ingest(subject=trial.id, trial=trial.id)
     for id in campaign.amended:
@@ -155,10 +172,19 @@ def _endings(campaign: Campaign, reason: str) -> Iterator[Step]:
             continue
         if campaign.cancel:
             yield Abandon(subject=f"abandon {a.action.id}", action=a.action.id, reason=reason)
+        elif a.status == "proposed" and not a.action.facility:
+            yield Place(subject=a.action.id, action=a.action)
         elif a.status == "proposed":
             yield Check(subject=a.action.id, action=a.action)
         elif a.status == "permitted":
             yield Execute(subject=a.action.id, permit=a.permit)
+
+
+def _recalls(trial: Trial) -> Iterator[Step]:
+    for a in trial.actions.values():
+        for facility in a.left:
+            if facility not in a.recalled:
+                yield Recall(subject=f"recall {a.action.id} {facility}", action=a.action, facility=facility)
 
 
 def _barred(campaign: Campaign) -> Iterator[Step]:
@@ -184,8 +210,12 @@ def still_due(campaign: Campaign, step: Step) -> bool:
             return wanted and not campaign.ending and not campaign.paused
         case WatchClock():
             return not campaign.closed and step in _time(campaign)
+        case Place(action=action):
+            state = campaign.action(action.id)
+            return state is not None and state.status == "proposed" and not state.action.facility
         case Check(action=action):
-            return _status(campaign, action.id) == "proposed"
+            state = campaign.action(action.id)
+            return state is not None and state.status == "proposed" and state.action.facility == action.facility
         case Execute(permit=permit):
             trial = campaign.open.get(permit.action.trial)
             if trial is None or campaign.paused or _status(campaign, permit.action.id) != "permitted":
@@ -196,6 +226,9 @@ def still_due(campaign: Campaign, step: Step) -> bool:
         case Cancel(action=action):
             state = campaign.action(action.id)
             return state is not None and state.status == "accepted" and not state.cancelling
+        case Recall(action=action, facility=facility):
+            state = campaign.action(action.id)
+            return state is not None and facility in state.left and facility not in state.recalled
         case Abandon(action=id):
             return _status(campaign, id) in ("proposed", "permitted", "escalated", "lost")
         case Withdraw(trial=id):

@@ -140,6 +140,7 @@ Outcome = Measured | Failure
 class FacilityStatus(Value, frozen=True):
     """A facility as it is now, and the largest action it can take; None where that is not known.
 
+    `unfit` is why it can never perform the action asked about ("runs no containers"), "" where it could.
     `nodes` in all; `cores` (per node), `gpus` (per node), `memory` (bytes per node), `seconds` (of one action).
     `wait` is when (in seconds from now) an action like the one asked about would begin. `price` is what a node-hour
     costs, in the unit of whoever runs the facility.
@@ -147,6 +148,7 @@ class FacilityStatus(Value, frozen=True):
 
     state: Literal["up", "degraded", "down", "unknown"]
     message: str = ""
+    unfit: str = ""
     nodes: int | None = None
     cores: int | None = None
     gpus: int | None = None

@@ -1,6 +1,7 @@
 """Every seam a plug-in may fill, on one page."""
 
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Protocol, runtime_checkable
 
 from ._campaign import Campaign
@@ -143,11 +144,24 @@ class Examinable(Protocol):
 class Coordinator(Protocol):
     """Choose which facility performs an action that names none."""
 
-    async def place(self, action: Action, load: Mapping[str, int], without: Collection[str] = ()) -> Placement:
-        """The facility to perform it, none of `without`. `load` is how many slots are wanted of each facility now.
+    @property
+    def patience(self) -> float:
+        """Seconds for which a facility may be away before what was placed there goes to another."""
+        ...
 
-        Raises Unavailable, with what speaks against each, where none can take it just now.
+    async def place(
+        self, action: Action, load: Callable[[str], int], without: Mapping[str, str] = MappingProxyType({})
+    ) -> Placement:
+        """The facility to perform it, none of `without`, each with what speaks against it.
+
+        `load(name)` is how many actions have a slot of a facility, or get one before this one would. Ask it last, when
+        nothing is awaited any more: what is chosen counts from then on. Raises Unavailable, with what speaks against
+        each, where none can take it just now.
         """
+        ...
+
+    async def away(self, facility: str) -> str:
+        """Why a facility cannot go on with what it was sent: it cannot be reached, or says that it is down. Else ""."""
         ...
 
 

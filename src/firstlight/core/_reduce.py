@@ -7,10 +7,10 @@ import msgspec
 
 from . import _facts as f
 from . import _steering as steering
-from ._campaign import WAITING, ActionState, Campaign, InconsistentError, Trial
+from ._campaign import UNDERWAY, WAITING, ActionState, Campaign, InconsistentError, Trial
 from ._facts import Entry
 from ._goal import advance, losses, met, pooled
-from ._nouns import Cause, Failure, Measured
+from ._nouns import Cause, Failure, Measured, Outcome, Placement
 from ._sources import counts
 
 replace = msgspec.structs.replace
@@ -87,10 +87,10 @@ def _apply(campaign: Campaign, entry: Entry) -> Campaign:
             cause: Cause = "lost" if _action(campaign, id).status == "lost" else "refused"
             failure = Failure(cause=cause, message="; ".join(reasons))
             return _fail(_move(campaign, id, ("proposed", "escalated", "lost"), status="refused"), id, failure, 0.0)
-        case f.ActionPlaced(action=id, facility=facility):
-            return _place(campaign, id, facility)
+        case f.ActionPlaced():
+            return _place(campaign, fact)
         case f.ActionDispatched(action=id):
-            return _move(campaign, id, ("permitted",), status="dispatched")
+            return _move(campaign, id, ("permitted",), status="dispatched", sent=entry.at)
         case f.ActionAccepted(action=id, job=job):
             return _move(campaign, id, ("dispatched",), status="accepted", job=job)
         case f.ActionLost(action=id):
@@ -98,6 +98,8 @@ def _apply(campaign: Campaign, entry: Entry) -> Campaign:
                 f"{id} was sent and its facility knows nothing of it. Perform it again (approve) or not (refuse)?"
             )
             return _move(campaign, id, ("dispatched",), status="lost", question=question)
+        case f.CancelRequested(action=id, facility=facility) if facility:
+            return _recall(campaign, id, facility)
         case f.CancelRequested(action=id):
             return _move(campaign, id, ("accepted",), cancelling=True)
         case f.ActionSucceeded(action=id, measured=measured):
@@ -194,8 +196,15 @@ def _succeed(campaign: Campaign, id: str, measured: Measured) -> Campaign:
         as_run={**trial.as_run, **measured.as_run},
         cost=trial.cost + paid,
     )
-    campaign = _with(replace(campaign, cost=campaign.cost + paid), trial)
+    campaign = _with(_charge(campaign, paid, measured), trial)
     return _settle(campaign, trial) if trial.settled else campaign
+
+
+def _charge(campaign: Campaign, paid: float, outcome: Outcome) -> Campaign:
+    used = campaign.used
+    for unit, amount in outcome.used.items():
+        used = {**used, unit: used.get(unit, 0.0) + amount}
+    return replace(campaign, cost=campaign.cost + paid, used=used)
 
 
 def _fail(campaign: Campaign, id: str, failure: Failure, paid: float) -> Campaign:
@@ -207,7 +216,7 @@ def _fail(campaign: Campaign, id: str, failure: Failure, paid: float) -> Campaig
         as_run={**trial.as_run, **failure.as_run},
         cost=trial.cost + paid,
     )
-    campaign = _with(replace(campaign, cost=campaign.cost + paid), trial)
+    campaign = _with(_charge(campaign, paid, failure), trial)
     return _settle(campaign, trial) if trial.settled else campaign
 
 
@@ -234,18 +243,35 @@ def _settle(campaign: Campaign, trial: Trial) -> Campaign:
     )
 
 
-def _place(campaign: Campaign, id: str, facility: str) -> Campaign:
+def _place(campaign: Campaign, fact: f.ActionPlaced) -> Campaign:
     """An action gets a facility, or another one. What another facility may be doing counts for nothing any more."""
-    action = _action(campaign, id).action
+    id, facility, state = fact.action, fact.facility, _action(campaign, fact.action)
+    action = state.action
     origins = ("proposed", "permitted", "escalated", *(("dispatched", "accepted") if action.repeatable else ()))
+    if action.facility and state.placement is None:
+        _refuse(f"action {id} is to be performed at {action.facility}, as its specification says")
     if not facility or facility == action.facility:
         _refuse(f"action {id} cannot be placed at {facility or 'no facility'}: it is at {action.facility or 'none'}")
     if action.facilities and facility not in action.facilities:
         _refuse(f"action {id} may be performed at {', '.join(action.facilities)}, not at {facility}")
+    # There it may have been asked to end, and would be told as cancelled.
+    if facility in state.left:
+        _refuse(f"action {id} has left {facility} and cannot be placed there again")
+    sent = state.status in UNDERWAY
     return _move(
         campaign, id, origins, action=replace(action, facility=facility), status="proposed",
-        policies=(), agreement="", job="", question="", cancelling=False,
+        policies=(), agreement="", job="", question="", cancelling=False, sent=0.0,
+        placement=Placement(facility=facility, reason=fact.reason, others=fact.others),
+        left=(*state.left, action.facility) if sent else state.left,
     )  # fmt: skip
+
+
+def _recall(campaign: Campaign, id: str, facility: str) -> Campaign:
+    trial, state = _trial(campaign, id), _action(campaign, id)
+    if facility not in state.left or facility in state.recalled:
+        _refuse(f"action {id} has nothing at {facility} that could be asked to end")
+    state = replace(state, recalled=(*state.recalled, facility))
+    return _with(campaign, replace(trial, actions={**trial.actions, id: state}))
 
 
 def _expect_next(campaign: Campaign, trial: str) -> None:

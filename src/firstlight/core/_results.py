@@ -236,6 +236,11 @@ class Ledger:
                 self._end(_with_outcome(row, outcome, outcome.cost))
             case f.TrialWithdrawn(trial=id):
                 del self._pending[id], self._actions[id]
+            case f.ActionPlaced(action=id, facility=facility):
+                # What it was sent to is left behind: that was no performance of it.
+                self._sent.pop(id, None)
+                of_trial = self._actions[id.rpartition(".")[0]]
+                of_trial[id] = replace(of_trial[id], facility=facility)
             case f.ActionDispatched(action=id):
                 self._sent[id] = entry.at
             case f.ActionSucceeded(action=id, measured=outcome):

@@ -22,6 +22,7 @@ from ._validate_steps import files, resources
 from ._wrong import LARGEST, Problem, Problems, listed, named
 
 SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+CALLER = "caller"
 STEP_SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 
 
@@ -206,11 +207,7 @@ def _procedure(spec: CampaignSpec) -> Problems:
 def _step(at: str, step: StepSpec) -> Problems:
     if not step.operation:
         yield Problem(f"{at}.operation", "it is empty", "Name a function as package.module:function, or a command.")
-    if step.facility and step.facilities:
-        yield Problem(f"{at}.facilities", "a facility is named already", "Leave one of them out, or write any.")
-    for i, name in enumerate(step.facilities):
-        if not name or name in step.facilities[:i]:
-            yield Problem(f"{at}.facilities[{i}]", f"{name!r} is there twice, or empty", "Name every facility once.")
+    yield from _facilities(at, step)
     if not (math.isfinite(step.cost) and step.cost >= 0):
         yield Problem(f"{at}.cost", f"{step.cost:g} is no cost", "Give a finite number, 0 or more.")
     for side, value in (("seconds", step.limits.seconds), ("memory", step.limits.memory)):
@@ -219,6 +216,20 @@ def _step(at: str, step: StepSpec) -> Problems:
     yield from _plain(f"{at}.settings", step.settings)
     yield from resources(f"{at}.resources", step.resources)
     yield from files(at, step)
+
+
+def _facilities(at: str, step: StepSpec) -> Problems:
+    """Either one is named, or there are some to choose among, or none for all."""
+    if step.facility and step.facilities:
+        remedy = "Name one as its facility, or leave that empty and name those to choose among."
+        yield Problem(f"{at}.facilities", f"it is to be performed at {step.facility}", remedy)
+    for i, name in enumerate(step.facilities):
+        if not name:
+            yield Problem(f"{at}.facilities[{i}]", "it is empty", "Name a facility.")
+        elif name == CALLER:
+            yield Problem(f"{at}.facilities[{i}]", "whoever asks and tells cannot be chosen", "Leave it out.")
+        elif name in step.facilities[:i]:
+            yield Problem(f"{at}.facilities[{i}]", f"{name!r} is there twice", "Name every facility once.")
 
 
 def _plain(at: str, value: object) -> Problems:

@@ -4,7 +4,7 @@ from ._explain import Difference, Explanation, Replay, ask_again, explain
 from ._recorder import Clock, Listener, create, recover
 from ._run import request, run
 from ._session import Session, open_session
-from ._slots import FairSlots
+from ._slots import FairSlots, Slots
 from ._stages import wanted
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "Listener",
     "Replay",
     "Session",
+    "Slots",
     "ask_again",
     "create",
     "explain",

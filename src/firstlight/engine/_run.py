@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from .. import core
 from ..core import Campaign, Fact, Journal, Ports, Step, next_steps
 from ._recorder import Clock, Listener, Recorder, take_up
-from ._slots import FairSlots
+from ._slots import Slots
 from ._stages import Stages
 
 NEVER = 2**62
@@ -22,33 +22,34 @@ async def run(
     by: str,
     parallel: int = 0,
     versions: Mapping[str, str] | None = None,
-    slots: dict[str, FairSlots] | None = None,
+    slots: Slots | None = None,
     listeners: Sequence[Listener] = (),
 ) -> Campaign:
     """Advance one campaign until it is closed. Raises Held where somebody else runs it.
 
     Safe to call again after any crash: a campaign is whatever its journal says. Cancelling it lays the
-    campaign down: what its facilities are doing goes on, and is found again by the next run. `slots`, one
-    a facility, is shared by the campaigns that run side by side.
+    campaign down: what its facilities are doing goes on, and is found again by the next run. `slots` is
+    shared by the campaigns that run side by side.
     """
     recorder = await take_up(campaign_id, ports.journal, ports.clock, by, ports.archive)
     recorder.listeners.extend(listeners)
     try:
         if not recorder.campaign.closed:
             await recorder.record(core.RunStarted(runner=by, versions=dict(versions or {}), parallel=parallel))
-            await _run(recorder, ports, {} if slots is None else slots)
+            await _run(recorder, ports, slots or Slots())
         return recorder.campaign
     finally:
         await recorder.lease.release()
 
 
-async def _run(recorder: Recorder, ports: Ports, slots: dict[str, FairSlots]) -> None:
+async def _run(recorder: Recorder, ports: Ports, slots: Slots) -> None:
     # Strategies are never asked twice at once for one campaign: one thread does all the thinking.
     thinking = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"design {recorder.campaign.spec.id}")
     stages = Stages(recorder, ports, slots, thinking)
     reason = "interrupted"
     try:
-        await _loop(recorder, stages)
+        with slots.shared_by(recorder.campaign.spec.id, lambda facility: recorder.campaign.wanted(facility)):
+            await _loop(recorder, stages)
         reason = "closed"
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"

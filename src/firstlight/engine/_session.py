@@ -1,16 +1,20 @@
 """A campaign driven by its caller, who asks for points and tells what came of them."""
 
 import asyncio
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from types import MappingProxyType
 
 from msgspec.structs import replace
 
 from .. import core
 from ..core import Campaign, Failure, Measured, Outcome, Permit, Point, Ports, Trial, next_steps
 from ._recorder import Recorder, take_up
+from ._slots import Slots
 from ._stages import Stages, standardise
 
+CALLER = "caller"
 ANY_NUMBER = 1_000_000
 """Slots of a caller, who asks for as many points as they like."""
 
@@ -43,14 +47,35 @@ class Caller:
         self._told[job] = outcome
 
 
+class AtCaller:
+    """The coordinator of a caller, who performs everything."""
+
+    patience = math.inf
+
+    async def place(
+        self, action: core.Action, load: Callable[[str], int], without: Mapping[str, str] = MappingProxyType({})
+    ) -> core.Placement:
+        """With the caller, under the name of a facility that may perform it."""
+        return core.Placement(facility=next(iter(action.facilities), CALLER), reason="asked for by hand")
+
+    async def away(self, facility: str) -> str:
+        """It never is."""
+        return ""
+
+
 class Session:
     """One caller's hold on a campaign. The same stages record the same facts as in a campaign that runs itself."""
 
     def __init__(self, recorder: Recorder, ports: Ports, caller: Caller) -> None:
         self.recorder, self._caller = recorder, caller
         self._thinking = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"design {recorder.campaign.spec.id}")
-        facilities = dict.fromkeys({s.facility for s in recorder.campaign.spec.procedure.steps}, caller)
-        self._stages = Stages(recorder, replace(ports, facilities=facilities), {}, self._thinking)
+        campaign = recorder.campaign
+        # Whatever a facility had been chosen for, by whoever ran it before, is the caller's now.
+        names = {name for s in campaign.spec.procedure.steps for name in (s.facility, *s.facilities)}
+        names |= {a.action.facility for t in campaign.open.values() for a in t.actions.values()}
+        facilities = dict.fromkeys(names - {""} | {CALLER}, caller)
+        ports = replace(ports, facilities=facilities, coordinator=AtCaller())
+        self._stages = Stages(recorder, ports, Slots(), self._thinking)
         self._one_at_a_time = asyncio.Lock()
         self._started = False
 
@@ -117,8 +142,11 @@ class Session:
             await self._settle()
 
     async def _settle(self) -> None:
-        """Whatever is owed besides new trials, which wait to be asked for, and measurement, which waits to be told."""
-        waits = core.Design | core.Grant | core.Measure | core.WatchClock
+        """Whatever is owed besides new trials, which wait to be asked for, and measurement, which waits to be told.
+
+        What facilities are to be called back from is not for the caller.
+        """
+        waits = core.Design | core.Grant | core.Measure | core.WatchClock | core.Recall
         while steps := [s for s in next_steps(self.campaign) if not isinstance(s, waits)]:
             for step in steps:
                 await self._take(step)

@@ -2,6 +2,8 @@
 
 import asyncio
 from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 
 class FairSlots:
@@ -57,3 +59,37 @@ class FairSlots:
             queue.remove(turn)
             if not queue:
                 del self._waiting[campaign]
+
+
+class Slots:
+    """The slots of every facility, shared by the campaigns that run side by side."""
+
+    def __init__(self) -> None:
+        self.pools: dict[str, FairSlots] = {}
+        self._wanted: dict[str, Callable[[str], int]] = {}
+
+    def pool(self, facility: str, slots: int) -> FairSlots:
+        """Those of one facility, which has so many."""
+        if facility not in self.pools:
+            self.pools[facility] = FairSlots(slots)
+        return self.pools[facility]
+
+    @contextmanager
+    def shared_by(self, campaign: str, wanted: Callable[[str], int]) -> Iterator[None]:
+        """Count what a campaign wants of each facility for as long as it runs."""
+        self._wanted[campaign] = wanted
+        try:
+            yield
+        finally:
+            del self._wanted[campaign]
+
+    def load(self, campaign: str, facility: str) -> int:
+        """How many actions have a slot of a facility, or get one by fair shares before another one of this campaign."""
+        mine = self._wanted[campaign](facility)
+        theirs = sum(min(wanted(facility), mine + 1) for c, wanted in self._wanted.items() if c != campaign)
+        held = self.pools[facility].held.total() if facility in self.pools else 0
+        return max(mine + theirs, held)
+
+    def forget(self, facility: str) -> None:
+        """It is another one under the same name from now on."""
+        self.pools.pop(facility, None)

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import Executor
 from typing import TypeVar, assert_never
 
@@ -10,8 +10,9 @@ from msgspec.structs import replace
 
 from .. import core
 from ..core import Action, Campaign, Facility, Fact, Failure, Measured, Observation, Outcome, Ports, Step
+from ._failover import Failover
 from ._recorder import Recorder, read_earlier
-from ._slots import FairSlots
+from ._slots import FairSlots, Slots
 
 log = logging.getLogger(__name__)
 
@@ -22,9 +23,10 @@ T = TypeVar("T")
 class Stages:
     """Performs the steps of one campaign through its ports."""
 
-    def __init__(self, recorder: Recorder, ports: Ports, slots: dict[str, FairSlots], thinking: Executor) -> None:
+    def __init__(self, recorder: Recorder, ports: Ports, slots: Slots, thinking: Executor) -> None:
         self.recorder, self.ports, self.slots, self.thinking = recorder, ports, slots, thinking
         self._holding: dict[str, str] = {}
+        self._failover = Failover(recorder, ports, slots)
 
     @property
     def campaign(self) -> Campaign:
@@ -53,31 +55,46 @@ class Stages:
                     yield core.DesignExhausted(reason=f"strategy {name} has no further point")
             case core.Grant(request=request):
                 yield self._granted(request)
+            case core.Place(action=action):
+                placement = await self._placed(action)
+                if core.still_due(self.campaign, step):
+                    yield _placed_at(action, placement)
             case core.Check(action=action):
                 verdict = await self.ports.policy.judge(action, self.campaign)
                 if core.still_due(self.campaign, step):
                     yield _judged(action.id, verdict)
             case core.Execute(permit=permit):
                 action = permit.action
-                await self._hold(action)
+                held = await self._failover.unless_away(action, self._hold(action))
                 if not core.still_due(self.campaign, step):
                     self._let_go(action.id)
                     return
+                if held is not None:
+                    self._let_go(action.id)
+                    yield _placed_at(action, held)
+                    return
                 yield core.ActionDispatched(action=action.id)
-                job = await self._patiently(lambda: self._facility(action).submit(permit), action)
-                yield core.ActionAccepted(action=action.id, job=job)
+                yield await self._accepted(action, self._submit(permit))
             case core.Reattach(permit=permit):
-                yield await self._reattach(permit)
+                yield await self._accepted(permit.action, self._reattach(permit))
             case core.Measure(action=action, job=job):
-                self._hold_already(action)
                 try:
-                    outcome = await self._patiently(lambda: self._facility(action).outcome(job), action)
+                    outcome = await self._failover.unless_away(action, self._outcome(action, job))
                 finally:
                     self._let_go(action.id)
-                yield _ended(action.id, standardise(outcome, self.campaign.spec, self.ports.units))
+                if isinstance(outcome, core.Placement):
+                    yield _placed_at(action, outcome)
+                else:
+                    yield _ended(action.id, standardise(outcome, self.campaign.spec, self.ports.units))
             case core.Cancel(action=action, job=job):
                 yield core.CancelRequested(action=action.id)
                 await self._patiently(lambda: self._facility(action).cancel(job), action)
+            case core.Recall(action=action, facility=name):
+                if name in self.ports.facilities:
+                    left = replace(action, facility=name)
+                    await self._patiently(lambda: self._recall(left), left)
+                if core.still_due(self.campaign, step):
+                    yield core.CancelRequested(action=action.id, facility=name)
             case core.Abandon(action=id, reason=reason):
                 yield core.ActionFailed(action=id, failure=Failure(cause="cancelled", message=reason))
             case core.Withdraw(trial=trial, reason=reason):
@@ -186,16 +203,39 @@ class Stages:
             reason=request.note or f"requested by {request.by}",
         )
 
-    async def _reattach(self, permit: core.Permit) -> Fact:
+    async def _placed(self, action: Action) -> core.Placement:
+        """The facility that the coordinator chooses, once there is one that can take it."""
+        coordinator = self.ports.coordinator
+        if coordinator is None:
+            raise LookupError(f"action {action.id} names no facility, and there is no coordinator to choose one")
+        return await self._patiently(lambda: coordinator.place(action, self._failover.load), action)
+
+    async def _accepted(self, action: Action, work: Coroutine[None, None, str | None]) -> Fact:
+        """What became of asking a facility to perform an action: its job, None where nobody knows of it."""
+        job = await self._failover.unless_away(action, work)
+        if isinstance(job, str):
+            return core.ActionAccepted(action=action.id, job=job)
+        self._let_go(action.id)
+        return core.ActionLost(action=action.id) if job is None else _placed_at(action, job)
+
+    async def _submit(self, permit: core.Permit) -> str:
+        return await self._patiently(lambda: self._facility(permit.action).submit(permit), permit.action)
+
+    async def _reattach(self, permit: core.Permit) -> str | None:
         action = permit.action
-        self._hold_already(action)
+        await self._hold_already(action)
         job = await self._patiently(lambda: self._facility(action).find(action.id), action)
-        if job is None and action.repeatable:
-            job = await self._patiently(lambda: self._facility(action).submit(permit), action)
-        if job is None:
-            self._let_go(action.id)
-            return core.ActionLost(action=action.id)
-        return core.ActionAccepted(action=action.id, job=job)
+        return await self._submit(permit) if job is None and action.repeatable else job
+
+    async def _outcome(self, action: Action, job: str) -> Outcome:
+        await self._hold_already(action)
+        return await self._patiently(lambda: self._facility(action).outcome(job), action)
+
+    async def _recall(self, action: Action) -> None:
+        facility = self._facility(action)
+        job = await facility.find(action.id)
+        if job is not None:
+            await facility.cancel(job)
 
     def _facility(self, action: Action) -> Facility:
         if action.facility not in self.ports.facilities:
@@ -208,37 +248,50 @@ class Stages:
         delay = FIRST_RETRY
         while True:
             try:
-                return await ask()
+                self._failover.asks(action)
+                answer = await ask()
             except core.Unavailable as error:
-                log.warning("%s: %s cannot be reached (%s); again in %g s", action.id, action.facility, error, delay)
+                self._failover.failed(action, str(error))
+                if action.facility:
+                    log.warning(
+                        "%s: %s cannot be reached (%s); again in %g s", action.id, action.facility, error, delay
+                    )
+                else:
+                    log.warning("%s waits for a facility: %s; again in %g s", action.id, error, delay)
                 await asyncio.sleep(delay)
                 delay = min(2 * delay, LONGEST_RETRY)
+            else:
+                self._failover.answered(action)
+                return answer
 
     async def _hold(self, action: Action) -> None:
         if action.id not in self._holding:
-            await self._pool(action).acquire(self.campaign.spec.id)
+            pool = await self._pool(action)
+            await pool.acquire(self.campaign.spec.id)
             self._holding[action.id] = action.facility
 
-    def _hold_already(self, action: Action) -> None:
+    async def _hold_already(self, action: Action) -> None:
         if action.id not in self._holding:
-            self._pool(action).take(self.campaign.spec.id)
+            pool = await self._pool(action)
+            pool.take(self.campaign.spec.id)
             self._holding[action.id] = action.facility
 
     def _let_go(self, action: str) -> None:
         facility = self._holding.pop(action, None)
         if facility is not None:
-            self.slots[facility].release(self.campaign.spec.id)
+            self.slots.pools[facility].release(self.campaign.spec.id)
 
     def let_go_all(self) -> None:
         """Give every slot back: this runner performs nothing any more."""
         for action in list(self._holding):
             self._let_go(action)
 
-    def _pool(self, action: Action) -> FairSlots:
-        facility = self._facility(action)
-        if action.facility not in self.slots:
-            self.slots[action.facility] = FairSlots(facility.slots)
-        return self.slots[action.facility]
+    async def _pool(self, action: Action) -> FairSlots:
+        async def slots() -> int:
+            return self._facility(action).slots
+
+        # A facility that was chosen is made now, which may fail as any request to it may.
+        return self.slots.pool(action.facility, await self._patiently(slots, action))
 
 
 def wanted(strategy: core.Strategy) -> Sequence[str] | None:
@@ -254,6 +307,12 @@ def _judged(action: str, verdict: core.Verdict) -> Fact:
             return core.ActionRefused(action=action, reasons=reasons)
         case core.Escalated(to=to, question=question):
             return core.ActionEscalated(action=action, to=to, question=question)
+
+
+def _placed_at(action: Action, placement: core.Placement) -> Fact:
+    return core.ActionPlaced(
+        action=action.id, facility=placement.facility, reason=placement.reason, others=placement.others
+    )
 
 
 def _ended(action: str, outcome: Outcome) -> Fact:
@@ -273,7 +332,7 @@ def standardise(outcome: Outcome, spec: core.CampaignSpec, units: core.Units) ->
     except ValueError as error:
         return Failure(
             cause="invalid-output", message=str(error), assets=outcome.assets, as_run=outcome.as_run,
-            cost=outcome.cost, started=outcome.started, ended=outcome.ended,
+            cost=outcome.cost, started=outcome.started, ended=outcome.ended, used=outcome.used,
         )  # fmt: skip
     return replace(outcome, observations=seen)
 

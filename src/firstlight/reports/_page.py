@@ -16,7 +16,19 @@ from ._schedule import schedule
 from ._subject import Subject
 from ._surrogate import POOR, Influence
 from ._why import Why
-from ._words import causes, count, duration, effort, number, paragraph, quantity, state, steered, verdict
+from ._words import (
+    causes,
+    count,
+    duration,
+    effort,
+    facilities_took,
+    number,
+    paragraph,
+    quantity,
+    state,
+    steered,
+    verdict,
+)
 
 LOGS = 100
 LOG_TAIL = 4000
@@ -346,6 +358,7 @@ def _course(subject: Subject, analysis: Analysis, figures: _Figures) -> str:
     slots = ", ".join(f"{name}: {count(k, 'slot')}" for name, k in laid.slots.items())
     text = f"{count(len(laid.bars), 'action')} on {slots}; these slots were busy {laid.busy:.0%} of the time"
     text += f", and an action waited {duration(laid.waited)} on average before it started." if laid.waited else "."
+    text += facilities_took(subject)
     if n < len(laid.bars):
         text += f" The last {n:,} are drawn."
     return _section("When it ran", figures.put(drawn, text))

@@ -39,10 +39,10 @@ class Subject(core.Value, frozen=True):
 
     `told` are the trials performed elsewhere: they are shown, and never counted as the campaign's own.
     `people` counts what people had to do: approve, refuse, pause, resume, stop, steer; `words` are those by which they
-    steered. `outlooks` are what the strategy said was still to be gained, with the number of the trial it said it of,
-    performed or not. `pool_values` may give
-    the objective's value at every row of the specification's pool (nan where a trial of it fails), from
-    which random search is known exactly.
+    steered. `moved` counts how often an action went to another facility because its own had gone away. `outlooks` are
+    what the strategy said was still to be gained, with the number of the trial it said it of, performed or not.
+    `pool_values` may give the objective's value at every row of the specification's pool (nan where a trial of it
+    fails), from which random search is known exactly.
     """
 
     campaign: core.Campaign
@@ -54,6 +54,7 @@ class Subject(core.Value, frozen=True):
     runs: Sequence[Run] = ()
     told: frozenset[str] = frozenset()
     people: int = 0
+    moved: int = 0
     outlooks: Sequence[tuple[int, core.Outlook]] = ()
     words: Sequence[Word] = ()
     pool_values: Sequence[float] = ()
@@ -89,8 +90,9 @@ def gather(entries: Iterable[core.Entry]) -> Subject:
     told: set[str] = set()
     outlooks: list[tuple[int, core.Outlook]] = []
     words: list[Word] = []
-    people = 0
+    people = moved = 0
     for entry in rest:
+        moved += _moves(campaign, entry.fact)
         people += _by_a_person(campaign, entry.fact)
         campaign = core.reduce(campaign, entry)
         ledger.add(entry)
@@ -110,9 +112,14 @@ def gather(entries: Iterable[core.Entry]) -> Subject:
                 pass
     return Subject(
         campaign=campaign, results=ledger.view(), versions=versions, opened=first.at, entries=campaign.seq,
-        strategy=campaign.spec.strategy.name, runs=tuple(runs), told=frozenset(told), people=people,
+        strategy=campaign.spec.strategy.name, runs=tuple(runs), told=frozenset(told), people=people, moved=moved,
         outlooks=tuple(outlooks), words=tuple(words),
     )  # fmt: skip
+
+
+def _moves(campaign: core.Campaign, fact: core.Fact) -> bool:
+    state = campaign.action(fact.action) if isinstance(fact, core.ActionPlaced) else None
+    return state is not None and state.placement is not None
 
 
 def _by_a_person(campaign: core.Campaign, fact: core.Fact) -> bool:

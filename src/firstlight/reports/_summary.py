@@ -56,6 +56,8 @@ def summarise(subject: Subject, analysis: Analysis) -> dict[str, Any]:
         "seconds": seconds,
         "trials_per_hour": 3600 * ended / seconds if seconds > 0 else None,
         "slots": dict(laid.slots),
+        "used": dict(campaign.used),
+        "moved": subject.moved,
         "utilisation": laid.busy if laid.bars else None,
         "decisions_by_people": subject.people,
         "best": [_row(spec, row) for row in best[:100]],

@@ -172,7 +172,7 @@ def specification(subject: Subject) -> str:
         quantity(budget.cost, budget.cost_unit) if budget.cost is not None else "",
         duration(budget.seconds) if budget.seconds is not None else "",
     ]
-    steps = [f"{s.name}: {s.operation} at {s.facility}" for s in spec.procedure.steps]
+    steps = [f"{s.name}: {s.operation} at {_place(s)}" for s in spec.procedure.steps]
     bounds = [f"{c.observable} {c.relation} {quantity(c.bound, c.unit)}" for c in spec.goal.outcome_constraints]
     options = msgspec.json.encode(spec.strategy.options).decode() if spec.strategy.options else ""
     rows = [
@@ -191,6 +191,10 @@ def specification(subject: Subject) -> str:
         ("seed", str(spec.seed)),
     ]  # fmt: skip
     return varied + _grid([("", ""), ("", "")], [[(a, ""), (b, "long")] for a, b in rows if b])
+
+
+def _place(step: core.StepSpec) -> str:
+    return step.facility or " or ".join(step.facilities) or "any facility"
 
 
 def _sources(spec: core.CampaignSpec) -> str:

@@ -197,6 +197,15 @@ def spendable(budget: core.Budget) -> str:
     return ", ".join(said) or "no limit"
 
 
+def facilities_took(subject: Subject) -> str:
+    """What was used of facilities, and how often one went away; "" where there is nothing to say."""
+    used = ", ".join(f"{number(amount)} {unit}" for unit, amount in subject.campaign.used.items())
+    said = f" It used {used}." if used else ""
+    if subject.moved:
+        said += f" {count(subject.moved, 'time')} an action went to another facility because its own had gone away."
+    return said
+
+
 def causes(rows: Sequence[core.Row]) -> Mapping[str, int]:
     """How many trials failed of each cause, the most frequent first."""
     return dict(Counter(r.failure.cause for r in rows if r.failure).most_common())

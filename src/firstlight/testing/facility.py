@@ -248,14 +248,17 @@ class FakeFacility:
     """A facility without processes: `perform` says what comes of an action, and everything can be made to go wrong.
 
     `performed` counts by action id; `delay(action)` is how many seconds it takes; the next `unavailable` requests
-    raise core.Unavailable; `forget()` loses everything, as a facility does that was restored from a backup.
+    raise core.Unavailable, and so do all while it is not `reachable`; `forget()` loses everything, as a facility does
+    that was restored from a backup. `says` is its status.
     """
 
     def __init__(
         self, perform: Callable[[core.Action], core.Outcome], slots: int = 2,
         delay: Callable[[core.Action], float] = lambda action: 0.0,
     ) -> None:  # fmt: skip
-        self.unavailable = 0
+        self.unavailable, self.reachable = 0, True
+        self.says = core.FacilityStatus(state="up")
+        self.cancelled: list[str] = []
         self.performed: Counter[str] = Counter()
         self._perform, self._slots, self._delay = perform, slots, delay
         self._free = asyncio.Semaphore(slots)
@@ -287,13 +290,28 @@ class FakeFacility:
         if job not in self._tasks:
             return core.Failure(cause="lost", message=f"nothing is known of {job}")
         task = self._tasks[job]
-        await asyncio.wait({task})
+        while not task.done():
+            await asyncio.wait({task}, timeout=0.02)
+            self._reach()
         return core.Failure(cause="cancelled") if task.cancelled() else task.result()
 
     async def cancel(self, job: str) -> None:
         self._reach()
         if job in self._tasks:
+            self.cancelled.append(job)
             self._tasks[job].cancel()
+
+    async def status(self, action: core.Action | None = None) -> core.FacilityStatus:
+        """What it was told to say."""
+        self._reach()
+        return self.says
+
+    async def job(self, job: str) -> core.JobStatus:
+        """Whether it has ended."""
+        self._reach()
+        if job not in self._tasks:
+            return core.JobStatus(state="unknown")
+        return core.JobStatus(state="ended" if self._tasks[job].done() else "active", native=f"task {job}")
 
     async def close(self) -> None:
         """Jobs under way go on, as long as the event loop does."""
@@ -306,6 +324,8 @@ class FakeFacility:
             return replace(self._perform(action), started=started, ended=time.time())
 
     def _reach(self) -> None:
+        if not self.reachable:
+            raise core.Unavailable("the fake facility is out of reach")
         if self.unavailable > 0:
             self.unavailable -= 1
             raise core.Unavailable("the fake facility was told to be out of reach")

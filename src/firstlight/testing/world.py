@@ -47,7 +47,8 @@ class StepByStep:
                     id=f"{trial}.{step.name}", trial=trial, facility=step.facility, name=step.name,
                     operation=step.operation, point=point, settings=step.settings,
                     after=tuple(a.id for a in made[-1:]), limits=step.limits, cost=step.cost,
-                    repeatable=step.repeatable, approval=step.approval,
+                    repeatable=step.repeatable, approval=step.approval, facilities=step.facilities,
+                    resources=step.resources,
                 )
             )  # fmt: skip
         return made

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import msgspec
 
-from ....core import Failure, Outcome, Permit, Unavailable
+from ....core import Action, FacilityStatus, Failure, Finding, JobStatus, Outcome, Permit, Unavailable
 from .._staging import bring, keep
+from . import _looks
 from ._start import gone, reach
 from ._wire import Await, Cancel, Find, Hello, Reply, Request, Shutdown, Submit, pack, receive
 
@@ -84,6 +85,15 @@ class LocalFacility:
 
     async def cancel(self, job: str) -> None:
         await self._ask(lambda id: Cancel(id=id, job=job))
+
+    async def status(self, action: Action | None = None) -> FacilityStatus:
+        return await asyncio.to_thread(_looks.status, self._root, action)
+
+    async def job(self, job: str) -> JobStatus:
+        return await asyncio.to_thread(_looks.job, self._root, job)
+
+    async def examine(self) -> list[Finding]:
+        return await asyncio.to_thread(_looks.examine, self._root, shlex.split(self._launcher))
 
     async def close(self) -> None:
         self._closed = True
