@@ -120,7 +120,7 @@ EXAMPLES: tuple[core.Fact, ...] = (
     core.ActionLost(action="c.1.mix"),
     core.ActionSucceeded(action="c.1.mix", measured=_MEASURED),
     core.ActionFailed(action="c.1.mix", failure=_FAILURE),
-    core.CancelRequested(action="c.1.mix"),
+    core.CancelRequested(action="c.1.mix", facility="annex"),
     core.TrialIngested(trial="c.1", digest="sha256:cd34"),
     core.DatasetPublished(dataset="c/1", digest="sha256:ef56", rows=20),
     core.ModelUpdated(model="film:3", trials=("c.1", "c.2")),
