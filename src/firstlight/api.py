@@ -22,7 +22,7 @@ from .core import Budget, CampaignSpec, Constraint, Goal, Objective, Point, Row
 from .facilities.compute import ThreadFacility, interpret
 
 T = TypeVar("T")
-ASK, CALLER = "ask", "caller"
+ASK, CALLER = "ask", core.CALLER
 """Operation and facility of trials that the caller performs."""
 Evaluate = Callable[..., Any]
 

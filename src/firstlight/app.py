@@ -112,11 +112,18 @@ class App:
             config.load_campaign(
                 source,
                 units=self.units,
-                known=_known(self.settings.facilities, _computers(self.settings.facilities)),
+                known=replace(_known(self.settings.facilities), computes=self._computes),
                 infeasible=_infeasible,
                 unperformable=_unperformable,
             )
         )
+
+    def _computes(self, facility: str) -> bool:
+        """Whether a facility runs functions and commands, as its kind says of itself."""
+        try:
+            return getattr(plugins.load("facilities", self.kind(facility)), "computes", False)
+        except (plugins.UnknownPart, plugins.BrokenPart):
+            return False  # Whoever wants to use it will be told.
 
     def check_spec(self, spec: CampaignSpec) -> CampaignSpec:
         """A specification made in Python, held to the same rules. Raises config.BadCampaign."""
@@ -147,9 +154,7 @@ class App:
 
     def _take_inputs(self, spec: CampaignSpec) -> None:
         for asset in (asset for step in spec.procedure.steps for asset in step.inputs.values()):
-            if not self.assets.holds(asset.digest):
-                file = Path(unquote(urlsplit(asset.uri).path))
-                self.assets.receive(file, asset)
+            self.assets.receive(Path(unquote(urlsplit(asset.uri).path)), asset)
 
     async def _check_earlier(self, spec: CampaignSpec) -> None:
         """Find out before anything is written. What is named decides; what overlaps is looked for when it designs."""
@@ -285,17 +290,19 @@ class App:
     @property
     def kinds(self) -> dict[str, str]:
         """The kind of each facility, by name: this machine, and those that the settings name."""
-        told = {name: str(options.get("kind", name)) for name, options in self.settings.facilities.items()}
-        return {"local": "local"} | told
+        return {name: self.kind(name) for name in ("local", *self.settings.facilities)}
+
+    def kind(self, facility: str) -> str:
+        """The kind of one: what the settings say, or else its name."""
+        return str(self.settings.facilities.get(facility, {}).get("kind", facility))
 
     def facility(self, name: str, slots: int = 1) -> core.Facility:
         """A facility of this data directory, shared by all its campaigns. Raises UnknownPart or BrokenPart."""
         if name not in self._facilities:
             options: dict[str, Any] = dict(self.settings.facilities.get(name, {}))
-            kind = str(options.get("kind", name))
             options.setdefault("slots", max(slots, os.cpu_count() or 1))
             root = self.settings.data_dir / "facilities" / name
-            self._facilities[name] = make_facility(kind, root, self.assets.root, options)
+            self._facilities[name] = make_facility(self.kind(name), root, self.assets.root, options)
         return self._facilities[name]
 
     async def replace_facility(self, name: str, facility: core.Facility | None) -> None:
@@ -391,26 +398,10 @@ def make_strategy(name: str, options: Mapping[str, object]) -> core.Strategy:
     return strategy
 
 
-def _computers(facilities: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Those that run functions and commands, as their kinds say of themselves."""
-    kinds = {name: str(options.get("kind", name)) for name, options in facilities.items()}
-    installed = plugins.names("facilities")
-    kinds |= {name: name for name in installed if name not in kinds}
-    return [n for n, kind in kinds.items() if kind in installed and getattr(_kind(kind), "computes", False)]
-
-
-def _kind(name: str) -> Any:
-    try:
-        return plugins.load("facilities", name)
-    except plugins.BrokenPart:
-        return None  # Whoever wants to use it will be told.
-
-
-def _known(facilities: Iterable[str], computers: Iterable[str] = ("local",)) -> config.Known:
+def _known(facilities: Iterable[str]) -> config.Known:
     """What is installed, and the facilities that the settings name; whoever asks and tells is one too."""
     return config.Known(
-        computers=tuple(computers),
-        facilities={*plugins.names("facilities"), *facilities, "caller"},
+        facilities={*plugins.names("facilities"), *facilities, core.CALLER},
         strategies=plugins.names("strategies"),
         procedures=plugins.names("procedures"),
         learners=plugins.names("learners"),

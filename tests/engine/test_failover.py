@@ -157,12 +157,18 @@ def test_paused_nothing_is_placed() -> None:
     assert campaign.succeeded + campaign.failed == 6
 
 
+async def begun(ports: core.Ports, spec: core.CampaignSpec, actions: int = 1) -> "asyncio.Task[core.Campaign]":
+    """Run it; the task, once so many actions have been accepted."""
+    await engine.create(spec, ports.journal, ports.clock, "ada")
+    running = asyncio.create_task(engine.run(spec.id, ports, by="ada"))
+    while len(list((await engine.recover(spec.id, ports.journal))[0].actions("accepted"))) < actions:
+        await asyncio.sleep(0.005)
+    return running
+
+
 async def away(a: FakeFacility, ports: core.Ports, spec: core.CampaignSpec, back: float = 0.0) -> core.Campaign:
     """Run it; a goes away once something has been accepted there, for good or for some seconds."""
-    await engine.create(spec, ports.journal, ports.clock, "ada")
-    running = asyncio.create_task(engine.run("c1", ports, by="ada"))
-    while not accepted((await engine.recover("c1", ports.journal))[0]):
-        await asyncio.sleep(0.005)
+    running = await begun(ports, spec)
     a.reachable = False
     if back:
         await asyncio.sleep(back)
@@ -212,10 +218,7 @@ def test_what_leaves_together_is_spread_over_those_that_are_left() -> None:
 
     async def story() -> core.Ports:
         ports = world(a=a, b=b, c=c)
-        await engine.create(spec, ports.journal, ports.clock, "ada")
-        running = asyncio.create_task(engine.run("c1", ports, by="ada"))
-        while len(list((await engine.recover("c1", ports.journal))[0].actions("accepted"))) < 4:
-            await asyncio.sleep(0.005)
+        running = await begun(ports, spec, actions=4)
         a.reachable = False
         await asyncio.wait_for(running, 10)
         return ports
@@ -258,10 +261,7 @@ def test_down_by_its_own_word_is_away_too() -> None:
 
     async def story() -> core.Ports:
         ports = world(a=a, b=b)
-        await engine.create(spec, ports.journal, ports.clock, "ada")
-        running = asyncio.create_task(engine.run("c1", ports, by="ada"))
-        while not accepted((await engine.recover("c1", ports.journal))[0]):
-            await asyncio.sleep(0.005)
+        running = await begun(ports, spec)
         a.says = core.FacilityStatus(state="down", message="power cut")
         await asyncio.wait_for(running, 10)
         return ports
@@ -325,10 +325,7 @@ def test_cancelled_it_goes_nowhere() -> None:
     ports = world(a=a, b=b)
 
     async def story() -> core.Campaign:
-        await engine.create(spec, ports.journal, ports.clock, "ada")
-        running = asyncio.create_task(engine.run("c1", ports, by="ada"))
-        while not accepted((await engine.recover("c1", ports.journal))[0]):
-            await asyncio.sleep(0.005)
+        running = await begun(ports, spec)
         a.reachable = False
         stop = core.CampaignStopped(reason="enough", cancel=True)
         await engine.request("c1", stop, ports.journal, ports.clock, by="ada")
@@ -348,10 +345,7 @@ def test_stopped_it_is_brought_to_its_end_elsewhere() -> None:
     ports = world(a=a, b=b)
 
     async def story() -> core.Campaign:
-        await engine.create(spec, ports.journal, ports.clock, "ada")
-        running = asyncio.create_task(engine.run("c1", ports, by="ada"))
-        while not accepted((await engine.recover("c1", ports.journal))[0]):
-            await asyncio.sleep(0.005)
+        running = await begun(ports, spec)
         await engine.request("c1", core.CampaignStopped(reason="enough"), ports.journal, ports.clock, by="ada")
         a.reachable = False
         return await asyncio.wait_for(running, 10)

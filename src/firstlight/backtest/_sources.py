@@ -18,9 +18,9 @@ from ._sheet import Cell, Fault, Sheet, Unreadable, read_sheet
 TABLES, DESCRIPTIONS = (".csv", ".parquet"), (".yaml", ".yml", ".json")
 EACH_FAULTS = 5
 """Of one file so many faults are told one by one; the rest are counted."""
-NOWHERE = core.ProcedureSpec(steps=(core.StepSpec(operation="look up", facility="caller"),))
+NOWHERE = core.ProcedureSpec(steps=(core.StepSpec(operation="look up", facility=core.CALLER),))
 """Nobody performs the trials of a pool: their outcomes are known."""
-LOOK_UP = {"steps": [{"operation": "look up", "facility": "caller"}]}
+LOOK_UP = {"steps": [{"operation": "look up", "facility": core.CALLER}]}
 _DIRECTIONS = {"maximize": "maximize", "max": "maximize", "minimize": "minimize", "min": "minimize"}
 _UNIT = re.compile(r"(.+?) \[[^\]]*\]")
 

@@ -18,7 +18,7 @@ from .. import core
 from ..facilities import probe
 from . import _parts as parts
 from . import _words as words
-from ._output import Exit, Here, Problem
+from ._output import Exit, Here, Problem, columns
 from ._verb import open_app, settings, verb
 
 PATIENCE = 10.0
@@ -97,7 +97,7 @@ async def list_facilities(here: Here) -> None:
         {"facility": name, "kind": kind, "slots": slots, **msgspec.to_builtins(status)}
         for (name, kind), (slots, status) in zip(kinds.items(), states, strict=True)
     ]
-    table = _columns("facility", "kind", "state", "slots", "nodes", "cores", "running", "queued", "wait", "")
+    table = columns("facility", "kind", "state", "slots", "nodes", "cores", "running", "queued", "wait", "")
     for (name, kind), (slots, s) in zip(kinds.items(), states, strict=True):
         wait = "" if s.wait is None else words.duration(s.wait) if s.wait >= 1 else "none"
         counts = [str(slots or ""), str(s.nodes or ""), str(s.cores or ""), str(s.running), str(s.queued)]
@@ -255,10 +255,3 @@ def _told(name: str, report: dict[str, Any], outcome: core.Measured, began: floa
     if report["firstlight"] != here:
         lines.append(f"  here it is Firstlight {here}: install the same there, or results may differ")
     return "\n".join(lines)
-
-
-def _columns(*names: str) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="grey58")
-    for name in names:
-        table.add_column(name)
-    return table

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Group
-from rich.table import Table
 from rich.text import Text
 
 from . import _live, _where
@@ -18,7 +17,7 @@ from ._documents import CampaignDocument, campaign_document, fact_document
 from ._drive import load
 from ._drive import watch as follow
 from ._find import Id, find
-from ._output import Exit, Here
+from ._output import Exit, Here, columns
 from ._verb import open_app, settings, verb
 
 After = Annotated[int, typer.Option(metavar="SEQ", min=0, help="Only facts after this one (with --json).")]
@@ -55,7 +54,7 @@ async def list_campaigns(here: Here) -> None:
     if not found:
         here.tell({"campaigns": []}, "no campaigns yet: firstlight init, or firstlight run critical-materials")
         return
-    table = _columns("campaign", "state", "trials", "failed", "best", "strategy", "run by", "under way at")
+    table = columns("campaign", "state", "trials", "failed", "best", "strategy", "run by", "under way at")
     for board, document in found:
         spent, limit = document.spent.trials, document.spent.trials_limit
         waiting = f" ({len(document.waiting)} to approve)" if document.waiting else ""
@@ -116,7 +115,7 @@ async def log(here: Here, id: Id, after: After = 0) -> None:
 
 def domains(here: Here) -> None:
     """List the domains that are installed: campaigns on real simulators, ready to run."""
-    table, documents = _columns("name", "area", "what it is", "missing"), []
+    table, documents = columns("name", "area", "what it is", "missing"), []
     found = [_domain(name) for name in parts.plugins.names("domains")]
     for document in sorted(found, key=lambda d: (not d["area"], d["area"], d["name"])):
         documents.append(document)
@@ -138,7 +137,7 @@ def _domain(name: str) -> dict[str, Any]:
 
 def strategies(here: Here) -> None:
     """List the strategies that are installed."""
-    table, documents = _columns("name", "what it is"), []
+    table, documents = columns("name", "what it is"), []
     for name in parts.plugins.names("strategies"):
         try:
             about = (inspect.getdoc(parts.plugins.load("strategies", name)) or "").partition("\n\n")[0]
@@ -161,10 +160,3 @@ async def verify(here: Here, anchors: Anchors = None) -> Exit:
     lines = [f"{f.campaign or 'journal'} {f.seq or ''}: {f.problem}".replace(" :", ":") for f in findings]
     here.tell({"sound": not findings, "findings": findings}, "\n".join(lines) or "the journal is what was written")
     return Exit.DAMAGED if findings else Exit.DONE
-
-
-def _columns(*names: str) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="grey58")
-    for name in names:
-        table.add_column(name, overflow="fold")
-    return table

@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 
 import msgspec
 from rich.console import Console, RenderableType
+from rich.table import Table
 
 from .. import core
 from . import _parts as parts
@@ -109,6 +110,14 @@ class Here:
             self.warn(line)
         if problem.hint:
             self.warn(problem.hint)
+
+
+def columns(*names: str) -> Table:
+    """An empty table with these columns, as every list is shown."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="grey58")
+    for name in names:
+        table.add_column(name, overflow="fold")
+    return table
 
 
 def _console(file: Any) -> Console:

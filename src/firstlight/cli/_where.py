@@ -15,13 +15,12 @@ from ._documents import JobDocument
 ANSWER = 3.0
 """Seconds that a facility may take to answer."""
 MOST_ASKED, MOST_SHOWN = 64, 12
-CALLER = "caller"
 
 
 async def ask(app: "parts.app.App", board: Board, holder: str) -> tuple[JobDocument, ...]:
     """All actions that facilities have, each as its facility sees it; one that does not answer holds up nobody."""
     c = board.campaign
-    sent = [a for a in c.actions("dispatched", "accepted") if a.action.facility != CALLER]
+    sent = [a for a in c.actions("dispatched", "accepted") if a.action.facility != core.CALLER]
     asked = await asyncio.gather(*(_job(app, a) for a in sent[:MOST_ASKED]))
     rest = [_document(a, core.JobStatus(state="unknown", message="not asked")) for a in sent[MOST_ASKED:]]
     return (*asked, *rest, *(await _unplaced(app, c) if holder else ()))

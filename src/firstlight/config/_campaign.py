@@ -54,7 +54,7 @@ def load_campaign(
     if spec is None or border.noted:
         raise BadCampaign([p for p, _ in border.noted], name, [line for _, line in border.noted])
     if directory is not None:
-        spec = _at_home(spec, directory, known.computers)
+        spec = _at_home(spec, directory, known.computes)
     found = _problems(spec, units, known, infeasible, unperformable)
     if found:
         raise BadCampaign(found, name, [line_at(strict, p.field) for p in found])
@@ -153,11 +153,11 @@ def _strict(document: Table, border: Border) -> Table:
     return made
 
 
-def _at_home(spec: CampaignSpec, directory: Path, computers: Collection[str]) -> CampaignSpec:
+def _at_home(spec: CampaignSpec, directory: Path, computes: Callable[[str], bool]) -> CampaignSpec:
     """Steps on computers know where the file is: their functions and commands stand beside it."""
 
     def housed(step: StepSpec) -> StepSpec:
-        if (step.facility and step.facility not in computers) or "directory" in step.settings:
+        if "directory" in step.settings or (step.facility and not computes(step.facility)):
             return step
         return replace(step, settings={"directory": str(directory), **step.settings})
 

@@ -1,6 +1,6 @@
 """What is wrong with a campaign file, and what the file is checked against."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from difflib import get_close_matches
 from typing import Protocol
 
@@ -24,11 +24,11 @@ class Checker(Units, Protocol):
 class Known(Struct, frozen=True, kw_only=True):
     """The names of the parts that are installed. None: any name will do.
 
-    `computers` are the facilities that run functions and commands, whose files stand beside the campaign's.
+    `computes` says of a facility whether it runs functions and commands, whose files stand beside the campaign's.
     """
 
     facilities: Collection[str] | None = None
-    computers: Collection[str] = ("local",)
+    computes: Callable[[str], bool] = lambda name: name == "local"
     strategies: Collection[str] | None = None
     procedures: Collection[str] | None = None
     learners: Collection[str] | None = None

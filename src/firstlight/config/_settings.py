@@ -10,6 +10,8 @@ from typing import Any
 
 from msgspec import Struct, field
 
+from firstlight.core import CALLER
+
 from ._problems import meant
 
 FILE = "firstlight.toml"
@@ -79,7 +81,7 @@ def add_facility(settings: Settings, name: str, options: Mapping[str, Any]) -> P
     Raises BadSettings where the name is taken or no name, OSError where the file cannot be written.
     """
     file = settings.data_dir / FILE
-    if not _NAME.fullmatch(name) or name in ("any", "caller"):
+    if not _NAME.fullmatch(name) or name in ("any", CALLER):
         raise BadSettings(f"{name!r} cannot name a facility. Use lower-case letters, digits and hyphens; not any.")
     if name in settings.facilities:
         raise BadSettings(f"{file}: there is a facility {name} already. Change it there.")

@@ -116,6 +116,7 @@ from ._ports import (
     Unrelated,
 )
 from ._problem import (
+    CALLER,
     Asset,
     Budget,
     CampaignSpec,
@@ -155,6 +156,7 @@ from ._wrong import Problem
 
 __all__ = [
     "BY_PERSON",
+    "CALLER",
     "SCHEMA",
     "UNDERWAY",
     "UPCASTS",

@@ -231,6 +231,10 @@ class Asset(Value, frozen=True):
     size: int = 0
 
 
+CALLER = "caller"
+"""The facility of whoever asks for points and tells what came of them. No other facility has its name."""
+
+
 class StepSpec(Value, frozen=True):
     """One step of a procedure, from which an action is made for every trial.
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from ._problem import (
+    CALLER,
     Budget,
     CampaignSpec,
     Goal,
@@ -22,7 +23,6 @@ from ._validate_steps import files, resources
 from ._wrong import LARGEST, Problem, Problems, listed, named
 
 SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
-CALLER = "caller"
 STEP_SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 
 

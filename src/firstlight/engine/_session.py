@@ -14,7 +14,6 @@ from ._recorder import Recorder, take_up
 from ._slots import Slots
 from ._stages import Stages, standardise
 
-CALLER = "caller"
 ANY_NUMBER = 1_000_000
 """Slots of a caller, who asks for as many points as they like."""
 
@@ -56,7 +55,7 @@ class AtCaller:
         self, action: core.Action, load: Callable[[str], int], without: Mapping[str, str] = MappingProxyType({})
     ) -> core.Placement:
         """With the caller, under the name of a facility that may perform it."""
-        return core.Placement(facility=next(iter(action.facilities), CALLER), reason="asked for by hand")
+        return core.Placement(facility=next(iter(action.facilities), core.CALLER), reason="asked for by hand")
 
     async def away(self, facility: str) -> str:
         """It never is."""
@@ -73,7 +72,7 @@ class Session:
         # Whatever a facility had been chosen for, by whoever ran it before, is the caller's now.
         names = {name for s in campaign.spec.procedure.steps for name in (s.facility, *s.facilities)}
         names |= {a.action.facility for t in campaign.open.values() for a in t.actions.values()}
-        facilities = dict.fromkeys(names - {""} | {CALLER}, caller)
+        facilities = dict.fromkeys(names - {""} | {core.CALLER}, caller)
         ports = replace(ports, facilities=facilities, coordinator=AtCaller())
         self._stages = Stages(recorder, ports, Slots(), self._thinking)
         self._one_at_a_time = asyncio.Lock()

@@ -42,7 +42,7 @@ def family(pid: int) -> dict[int, int]:
 
     Pages that forked processes share are counted in each of them.
     """
-    everyone = {int(name): stat for name in os.listdir("/proc") if name.isdigit() and (stat := _stat(int(name)))}
+    everyone = _everyone()
     members = {p for p, stat in everyone.items() if p == pid or stat.session == pid}
     grown = True
     while grown:
@@ -54,8 +54,7 @@ def family(pid: int) -> dict[int, int]:
 
 def children(pid: int) -> list[int]:
     """The processes that this one started, and that have not ended."""
-    everyone = {int(name): stat for name in os.listdir("/proc") if name.isdigit() and (stat := _stat(int(name)))}
-    return [p for p, stat in everyone.items() if stat.parent == pid and stat.state not in "ZX"]
+    return [p for p, stat in _everyone().items() if stat.parent == pid and stat.state not in "ZX"]
 
 
 def kill_family(pid: int) -> None:
@@ -101,6 +100,10 @@ class MemoryWatch:
             self._rest = sum(size for pid, size in family(self._pid).items() if pid != self._pid)
             self._due = time.monotonic() + 20 * (time.monotonic() - begun)
         return own_memory(self._pid) + self._rest
+
+
+def _everyone() -> dict[int, _Stat]:
+    return {int(name): stat for name in os.listdir("/proc") if name.isdigit() and (stat := _stat(int(name)))}
 
 
 def _stat(pid: int) -> _Stat | None:

@@ -11,8 +11,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from msgspec.structs import replace
-
 from ...core import Action, Cause, Failure, Outcome
 from . import _processes
 from ._perform import perform
@@ -70,15 +68,14 @@ def _perform(
     run: RunDirectory, attempt: Path, action: Action, launcher: Sequence[str], fsync: bool, lease: float,
     die: Callable[[int], None],
 ) -> Outcome | None:  # fmt: skip
-    begun = time.time()
     with _Watch(run, attempt, action, fsync, lease, die) as watch:
         outcome = perform(action, attempt, launcher)
     if watch.failure:
-        return run.result() or run.commit_patiently(watch.failure, fsync)
+        return run.commit_patiently(watch.failure, fsync)
     if outcome is None:
         run.leave(attempt)
         return None
-    return run.commit_patiently(replace(outcome, started=outcome.started or begun), fsync)
+    return run.commit_patiently(outcome, fsync)
 
 
 class _Watch:

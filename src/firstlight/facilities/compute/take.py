@@ -9,11 +9,9 @@ import platform
 import sys
 from pathlib import Path
 
+from ._command import CONTINUED
 from ._rundir import RunDirectory
 from ._take import take
-
-CONTINUED = 75
-"""EX_TEMPFAIL of sysexits.h: the batch system is to queue the job again."""
 
 
 def main() -> int:

@@ -15,6 +15,7 @@ import msgspec
 from msgspec.structs import replace
 
 from ....core import Action, Cause, FacilityStatus, Failure, Finding, JobStatus, Outcome, Permit, Unavailable
+from .._command import CONTINUED
 from .._rundir import RunDirectory, replace_file, run_directory
 from ._examine import examine
 from ._files import Files, RemoteFiles, SharedFiles
@@ -24,8 +25,6 @@ from ._secret import Secret
 from ._standing import Look, refusal
 
 LIVE = ("new", "queued", "held", "active")
-CONTINUED = 75
-"""The exit code of a job that is to be continued: EX_TEMPFAIL of sysexits.h."""
 PAGE = 1000
 INVALID = (400, 413, 422)
 _KEYS = uuid.UUID("8c0e35a3-2a0f-4a4c-9df5-6f3b7a3e41d0")

@@ -133,35 +133,38 @@ class Supervisor:
     def submit(self, permit: Permit, hello: Hello) -> str:
         """Remember the permit and begin, unless the action is under way or has ended."""
         action = permit.action.id
-        if action in self._jobs or self._store.run(action).result():
+        run = self._store.run(action)
+        if action in self._jobs or run.result():
             return action
-        if self._store.run(action).attempts() >= ATTEMPTS:
+        if run.attempts() >= ATTEMPTS:
             self._commit(action, _vanished())
             return action
-        self._store.run(permit.action.id).write_spec(permit)
+        run.write_spec(permit)
         self._begin(permit, hello)
         return action
 
     def find(self, action: str, hello: Hello) -> str | None:
         """The action, if it runs, has ended, or was accepted and is still to begin."""
-        if action in self._jobs or self._store.run(action).result():
+        run = self._store.run(action)
+        if action in self._jobs or run.result():
             return action
-        permit, attempts = self._store.run(action).spec(), self._store.run(action).attempts()
+        permit, attempts = run.spec(), run.attempts()
         if permit is None or 0 < attempts < ATTEMPTS:
             return None
         return self.submit(permit, hello)
 
     async def outcome(self, action: str, hello: Hello) -> Outcome:
         """Wait for the end. Whoever vanished without a word is performed again where that may be."""
+        run = self._store.run(action)
         while True:
             if job := self._jobs.get(action):
                 await asyncio.shield(job.ended)
-            if result := self._store.run(action).result():
+            if result := run.result():
                 return result
-            permit = self._store.run(action).spec()
+            permit = run.spec()
             if permit is None:
                 return Failure(cause="lost", message=f"nothing is known of {action} here")
-            if self._store.run(action).attempts() and not permit.action.repeatable:
+            if run.attempts() and not permit.action.repeatable:
                 return self._commit(action, replace(_vanished(), cause="lost"))
             self.submit(permit, hello)
 
