@@ -1,6 +1,7 @@
 """Load a function, call it with a point, and say what came of it."""
 
 import asyncio
+import contextlib
 import importlib
 import inspect
 import os
@@ -12,20 +13,22 @@ from pathlib import Path
 from typing import Any
 
 from ...core import Action, Failed, Failure, Outcome
+from ._command import CONTINUED
 from ._interpret import interpret
 
 Function = Callable[..., Any]
 _loaded: dict[tuple[str, int], Function] = {}
+_directories: list[str] = []
 
 
 class NotLoaded(Exception):
     """The function cannot be had; the message says what was looked for, and where."""
 
 
-def call(function: Function, action: Action) -> Outcome:
+def call(function: Function, action: Action) -> Outcome | None:
     """Call it as `function(point, **settings)`; inputs are settings too, as paths. What it raises is an outcome.
 
-    The traceback goes to stderr.
+    The traceback goes to stderr. `sys.exit(75)` is None: it wants to be continued, as a command does that exits so.
     """
     files = {name: str(Path.cwd() / name) for name in action.inputs}
     settings = {name: value for name, value in action.settings.items() if name != "directory"} | files
@@ -40,12 +43,18 @@ def call(function: Function, action: Action) -> Outcome:
         _print_trace(error)
         return Failure(cause="out-of-memory", message=str(error) or "MemoryError")
     except BaseException as error:  # noqa: BLE001 (it is someone else's code: whatever it raises is an outcome)
+        if isinstance(error, SystemExit) and error.code == CONTINUED:
+            return None
         _print_trace(error)
         return Failure(cause="crashed", message=describe(error))
 
 
 def load(operation: str, directory: str) -> Function:
     """The function that "package.module:function" or "pickle:<path>" names. Raises NotLoaded."""
+    if directory and directory not in _directories:
+        # Two directories may have modules of one name, and one worker may see both.
+        forget()
+        _directories.append(directory)
     if directory and sys.path[:1] != [directory]:
         sys.path.insert(0, directory)
     path = operation.removeprefix("pickle:")
@@ -54,6 +63,19 @@ def load(operation: str, directory: str) -> Function:
     if (operation, 0) not in _loaded:
         _loaded[operation, 0] = _import(operation, directory)
     return _loaded[operation, 0]
+
+
+def forget() -> None:
+    """Drop what was loaded from the directories of actions, so that it is loaded as it is now."""
+    _loaded.clear()
+    for directory in _directories:
+        with contextlib.suppress(ValueError):
+            sys.path.remove(directory)
+        for name, module in list(sys.modules.items()):
+            if (getattr(module, "__file__", None) or "").startswith(f"{directory}/"):
+                del sys.modules[name]
+    _directories.clear()
+    importlib.invalidate_caches()
 
 
 def describe(error: BaseException) -> str:

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -23,6 +24,8 @@ class BadCommand(Exception):
 
 CONTINUED = 75
 """The exit code of a command that is to be continued later: EX_TEMPFAIL of sysexits.h."""
+WARNING = signal.SIGUSR1
+"""What a batch system's job is sent before its time is over, and passes on."""
 
 
 def run_command(action: Action, attempt: Path, launcher: Sequence[str] = ()) -> Outcome | None:
@@ -51,6 +54,12 @@ def run_command(action: Action, attempt: Path, launcher: Sequence[str] = ()) -> 
     code = _wait(process, action.limits.seconds)
     if code == CONTINUED:
         return None
+    if code in (-WARNING, 128 + WARNING):
+        message = (
+            f"{Path(argv[0]).name} was ended by {WARNING.name}, which says that its job's time is nearly over: "
+            f"have it save to FIRSTLIGHT_CHECKPOINT and exit with code {CONTINUED} then, or give it more time"
+        )
+        return Failure(cause="timed-out", message=message)
     if code:
         cause, how = cause_of_death(code, oom_kills() > kills)
         return Failure(cause=cause, message=f"{Path(argv[0]).name} {how}")

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from ...core import Action, Asset, Failure, Outcome
 from ..assets import AssetStore, Corrupt
 from ._call import NotLoaded, call, load
-from ._command import run_command
+from ._command import CONTINUED, run_command
 from ._rundir import RunDirectory, tail
 
 _libc = ctypes.CDLL(None)
@@ -27,7 +27,7 @@ def perform(action: Action, attempt: Path, launcher: Sequence[str] = ()) -> Outc
 
     `attempt` is what the names of its files begin with, in the action's run directory. `launcher` is what starts
     several processes together (`mpirun -n {processes}`). None says that it stopped in order to be continued later: a
-    command says so by exit code 75, which is EX_TEMPFAIL of sysexits.h.
+    command or function says so by exit code 75, which is EX_TEMPFAIL of sysexits.h.
     """
     started = time.time()
     with _captured(attempt.with_suffix(".log")):
@@ -94,7 +94,7 @@ def launch(action: Action, launcher: Sequence[str]) -> list[str]:
     return [word.format_map(known) for word in launcher]
 
 
-def _ranks(action: Action, attempt: Path, launcher: Sequence[str]) -> Outcome:
+def _ranks(action: Action, attempt: Path, launcher: Sequence[str]) -> Outcome | None:
     """Call a function in several processes at once; what the first of them gives back is the outcome."""
     code = subprocess.run(
         [*launcher, sys.executable, "-m", "firstlight.facilities.compute.rank", str(attempt)],
@@ -103,6 +103,8 @@ def _ranks(action: Action, attempt: Path, launcher: Sequence[str]) -> Outcome:
     try:
         return _outcome.decode(attempt.with_suffix(".outcome").read_bytes())
     except FileNotFoundError:
+        if code == CONTINUED:
+            return None
         message = f"its processes ended with exit code {code}, and the first of them left no outcome"
         return Failure(cause="crashed", message=message)
 
@@ -122,7 +124,9 @@ def perform_rank(attempt: Path) -> int:
         print(f"{attempt.parent} has no spec.json", file=sys.stderr)
         return 2
     outcome = _perform(replace(permit.action, resources=type(permit.action.resources)()), attempt, ())
-    if outcome is not None and rank_of(os.environ) == 0:
+    if outcome is None:
+        return CONTINUED
+    if rank_of(os.environ) == 0:
         attempt.with_suffix(".outcome").write_bytes(msgspec.json.encode(outcome))
     return 0
 

@@ -9,6 +9,11 @@ from typing import NamedTuple
 
 from ...core import Cause
 
+ONE_THREAD = (
+    "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS",
+)  # fmt: skip
+"""Trials run side by side; were each to use all cores, all would be slower. Whoever sets these is heeded."""
+
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -55,6 +60,19 @@ def family(pid: int) -> dict[int, int]:
 def children(pid: int) -> list[int]:
     """The processes that this one started, and that have not ended."""
     return [p for p, stat in _everyone().items() if stat.parent == pid and stat.state not in "ZX"]
+
+
+def marked(mark: str) -> list[int]:
+    """The processes of this user in whose environment there is something that begins so, "NAME=value"."""
+    found, sought = [], mark.encode()
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            environment = Path("/proc", name, "environ").read_bytes()
+        except OSError:  # It has ended, or is somebody else's.
+            continue
+        if environment.startswith(sought) or b"\0" + sought in environment:
+            found.append(int(name))
+    return found
 
 
 def kill_family(pid: int) -> None:

@@ -4,6 +4,7 @@
     actions/<name>/submit-<n>.json    an engine may have been asked this often (batch systems only)
     actions/<name>/attempt-<n>.log    what one performance printed; it is there as soon as one has begun
     actions/<name>/attempt-<n>.lease  who performs it; it is touched as long as they live (where several might)
+    actions/<name>/attempt-<n>.left   it stopped in order to be continued, after so many seconds
     actions/<name>/attempt-<n>/       its working directory, and attempt-<n>.stdout beside it (where it has one)
     actions/<name>/checkpoint/        what one attempt leaves for the next
     actions/<name>/cancel             whoever performs it shall end
@@ -24,7 +25,7 @@ from pathlib import Path
 
 import msgspec
 
-from ...core import Outcome, Permit
+from ...core import Outcome, Permit, Unavailable
 from . import _processes
 
 TAIL_LINES, TAIL_BYTES = 20, 8192
@@ -46,11 +47,23 @@ class Performer(msgspec.Struct, frozen=True):
     at: float
 
 
+def performer(by: str) -> Performer:
+    """This process."""
+    return Performer(
+        by=by, host=socket.gethostname(), boot=_processes.boot(), pid=os.getpid(),
+        started=_processes.started(os.getpid()), at=time.time(),
+    )  # fmt: skip
+
+
 class Submission(msgspec.Struct, frozen=True):
-    """An engine may have been asked: written before it is. `native` is its own word for the job, once that is known."""
+    """An engine may have been asked: written before it is. `native` is its own word for the job, once that is known.
+
+    `name` is ours for the job, where it was chosen before the engine was asked, so that the job can be found by it.
+    """
 
     at: float
     native: str = ""
+    name: str = ""
 
 
 def safe_name(action: str) -> str:
@@ -64,6 +77,30 @@ def safe_name(action: str) -> str:
 def run_directory(root: Path, action: str) -> "RunDirectory":
     """That of an action below the root of a facility."""
     return RunDirectory(root / "actions" / safe_name(action))
+
+
+def existing(path: Path) -> Path:
+    """The path, or the part of it that exists."""
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    return path
+
+
+def unusable(root: Path) -> str:
+    """Why nothing can be written below a facility's root, "" where it can."""
+    there = existing(root)
+    if not there.is_dir():
+        return f"{there} is in the way, and is no directory"
+    return "" if os.access(there, os.W_OK | os.X_OK) else f"{there} may not be written"
+
+
+def opened(root: Path, action: str) -> "RunDirectory":
+    """That of an action below the root of a facility, which is made where it is not there. Raises Unavailable."""
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Unavailable(f"{root} cannot be used: {error.strerror}") from None
+    return run_directory(root, action)
 
 
 class RunDirectory:
@@ -97,10 +134,10 @@ class RunDirectory:
                 found.append(msgspec.json.decode((self.path / f"submit-{n}.json").read_bytes(), type=Submission))
         return found
 
-    def submitting(self) -> Path:
+    def submitting(self, name: str = "") -> Path:
         """Say that an engine is about to be asked. The file takes its answer: see `submitted`."""
         path = self.path / f"submit-{self._count('submit-', '.json') + 1}.json"
-        replace_file(path, msgspec.json.encode(Submission(at=time.time())), fsync=True)
+        replace_file(path, msgspec.json.encode(Submission(at=time.time(), name=name)), fsync=True)
         return path
 
     def submitted(self, path: Path, native: str) -> None:
@@ -137,11 +174,7 @@ class RunDirectory:
     def claim(self, by: str) -> Path:
         """A new attempt with a lease. Raises FileExistsError where somebody was quicker."""
         attempt = self.begin()
-        me = Performer(
-            by=by, host=socket.gethostname(), boot=_processes.boot(), pid=os.getpid(),
-            started=_processes.started(os.getpid()), at=time.time(),
-        )  # fmt: skip
-        replace_file(attempt.with_suffix(".lease"), msgspec.json.encode(me))
+        replace_file(attempt.with_suffix(".lease"), msgspec.json.encode(performer(by)))
         return attempt
 
     def performer(self, lease: float = LEASE) -> Performer | None:
@@ -151,6 +184,8 @@ class RunDirectory:
         process does.
         """
         last = self.last()
+        if last.with_suffix(".left").exists():
+            return None
         try:
             claim = last.with_suffix(".lease")
             touched = claim.stat().st_mtime
@@ -167,10 +202,15 @@ class RunDirectory:
             return None
         return who
 
-    def leave(self, attempt: Path) -> None:
-        """Let go of an attempt that has not ended the action: another may begin at once."""
+    def leave(self, attempt: Path, seconds: float = 0.0) -> None:
+        """Let go of an attempt that has not ended the action, after so many seconds: another may begin at once."""
+        replace_file(attempt.with_suffix(".left"), repr(seconds).encode())
         with contextlib.suppress(FileNotFoundError):
             os.utime(attempt.with_suffix(".lease"), (0.0, 0.0))
+
+    def spent(self) -> float:
+        """Seconds that the attempts took which stopped in order to be continued."""
+        return sum(float(file.read_text()) for file in self.path.glob("attempt-*.left"))
 
     @property
     def checkpoint(self) -> Path:

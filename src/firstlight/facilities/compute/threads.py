@@ -65,4 +65,7 @@ class ThreadFacility:
 
     def _perform(self, action: Action) -> Outcome:
         started = time.time()
-        return replace(call(self._evaluate, action), started=started, ended=time.time())
+        outcome = call(self._evaluate, action)
+        if outcome is None:
+            outcome = Failure(cause="crashed", message="it exited in order to be continued, and a thread is not")
+        return replace(outcome, started=started, ended=time.time())

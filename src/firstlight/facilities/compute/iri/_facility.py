@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from ....core import Action, Cause, FacilityStatus, Failure, Finding, JobStatus, Outcome, Permit, Unavailable
 from .._command import CONTINUED
-from .._rundir import RunDirectory, replace_file, run_directory
+from .._rundir import RunDirectory, opened, replace_file, run_directory
 from ._examine import examine
 from ._files import Files, RemoteFiles, SharedFiles
 from ._http import Api, Refused, Unaccepted
@@ -83,7 +83,7 @@ class IriFacility:
 
     async def submit(self, permit: Permit) -> str:
         action = permit.action
-        run = self._run(action.id)
+        run = opened(self._root, action.id)
         with _understood():
             async with self._alone(action.id):
                 if run.result() is None and not run.submissions():
@@ -95,7 +95,7 @@ class IriFacility:
         return action.id
 
     async def find(self, action: str) -> str | None:
-        run = self._run(action)
+        run = opened(self._root, action)
         return action if run.submissions() or run.result() else None
 
     async def outcome(self, job: str) -> Outcome:
@@ -325,14 +325,6 @@ class IriFacility:
                     await self._launch(run, number + 1, fresh=False)
 
     # ------------------------------------------------------------------
-
-    def _run(self, action: str) -> RunDirectory:
-        """Raises Unavailable where nothing can be remembered."""
-        try:
-            self._root.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise Unavailable(f"{self._root} cannot be used: {error.strerror}") from None
-        return run_directory(self._root, action)
 
     def _alone(self, action: str) -> asyncio.Lock:
         return self._one.setdefault(action, asyncio.Lock())

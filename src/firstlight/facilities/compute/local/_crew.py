@@ -12,36 +12,14 @@ import msgspec
 
 from ....core import Outcome
 from .. import _processes
-from ._wire import Done, Hello, Work, pack, receive
-
-ONE_THREAD = (
-    "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS",
-)  # fmt: skip
-"""Trials run side by side; were each to use all cores, all would be slower. Whoever sets these is heeded."""
+from .._death import Death
+from .._wire import pack, receive
+from ._words import Done, Hello, Work
 
 _done = msgspec.json.Decoder(Done)
 
 Key = tuple[str, str]
 """Who a worker serves: the session of a client, and the directory its functions come from."""
-
-
-class Death:
-    """A future that is done once a process has ended, whoever its parent is."""
-
-    def __init__(self, pid: int) -> None:
-        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        try:
-            self._descriptor = os.pidfd_open(pid)
-        except ProcessLookupError:
-            self.ended.set_result(None)
-            return
-        asyncio.get_running_loop().add_reader(self._descriptor, self._end)
-
-    def _end(self) -> None:
-        asyncio.get_running_loop().remove_reader(self._descriptor)
-        os.close(self._descriptor)
-        if not self.ended.done():
-            self.ended.set_result(None)
 
 
 class Worker:
@@ -153,6 +131,6 @@ def _spawn(hello: Hello, channel: int, root: Path) -> subprocess.Popen[bytes]:
         # The root is there for whoever reads a list of processes.
         [hello.python, "-P", "-m", f"{__package__}._worker", str(channel), str(root)],
         cwd=hello.directory if os.path.isdir(hello.directory) else root,
-        env={**dict.fromkeys(ONE_THREAD, "1"), **hello.environment, "PYTHONUNBUFFERED": "1"},
+        env={**dict.fromkeys(_processes.ONE_THREAD, "1"), **hello.environment, "PYTHONUNBUFFERED": "1"},
         stdin=subprocess.DEVNULL, pass_fds=(channel,), start_new_session=True,
     )  # fmt: skip

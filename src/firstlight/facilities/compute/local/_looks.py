@@ -11,14 +11,14 @@ import msgspec
 
 from ....core import Action, FacilityStatus, Finding, JobStatus, Unavailable
 from .. import _processes
-from .._rundir import run_directory, safe_name
+from .._rundir import existing, run_directory, safe_name, unusable
+from .._wire import address
 from ._store import Claim
-from ._wire import address
 
 
 def status(root: Path, action: Action | None) -> FacilityStatus:
     """This machine, and how many actions of this root run on it. Raises Unavailable."""
-    if why := _unusable(root):
+    if why := unusable(root):
         raise Unavailable(f"the local facility cannot use its directory {root}: {why}")
     return FacilityStatus(
         state="up", unfit="runs no containers" if action is not None and action.resources.container else "",
@@ -47,7 +47,7 @@ def job(root: Path, action: str) -> JobStatus:
 
 def examine(root: Path, launcher: Sequence[str]) -> list[Finding]:
     """What an action needs here, the most basic first."""
-    why = _unusable(root)
+    why = unusable(root)
     found = [
         Finding(
             what="its directory", right=not why, seen=why or str(root),
@@ -55,7 +55,7 @@ def examine(root: Path, launcher: Sequence[str]) -> list[Finding]:
         )
     ]  # fmt: skip
     if not why:
-        free = shutil.disk_usage(_there(root)).free
+        free = shutil.disk_usage(existing(root)).free
         found.append(
             Finding(
                 what="room on its disk", right=free > 2**28, seen=f"{free / 2**30:.1f} GiB free",
@@ -74,7 +74,7 @@ def examine(root: Path, launcher: Sequence[str]) -> list[Finding]:
 
 def _socket(root: Path) -> Finding:
     try:
-        where = address(root)
+        where = address(root, "supervisor")
     except OSError as error:
         return Finding(what="its supervisor", right=False, seen=str(error), advice="Remove that folder, or set TMPDIR.")
     with socket.socket(socket.AF_UNIX) as channel:
@@ -83,20 +83,6 @@ def _socket(root: Path) -> Finding:
         except OSError:
             return Finding(what="its supervisor", right=True, seen="does not run; it is started when it is needed")
     return Finding(what="its supervisor", right=True, seen="runs")
-
-
-def _unusable(root: Path) -> str:
-    there = _there(root)
-    if not there.is_dir():
-        return f"{there} is in the way, and is no directory"
-    return "" if os.access(there, os.W_OK | os.X_OK) else f"{there} may not be written"
-
-
-def _there(path: Path) -> Path:
-    """The path, or the part of it that exists."""
-    while not path.exists() and path != path.parent:
-        path = path.parent
-    return path
 
 
 def _claims(root: Path, action: str = "") -> Iterator[Claim]:

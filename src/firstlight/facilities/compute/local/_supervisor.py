@@ -7,9 +7,7 @@ next supervisor of the root takes over from the run directories.
 
 import asyncio
 import contextlib
-import fcntl
 import os
-import signal
 import sys
 import time
 from collections.abc import Coroutine, Iterator
@@ -20,10 +18,13 @@ from msgspec.structs import replace
 
 from ....core import Cause, Failure, Outcome, Permit
 from .. import _processes
+from .._death import Death
 from .._rundir import tail
-from ._crew import Crew, Death, Worker
+from .._start import becoming
+from .._wire import Await, Cancel, Find, Reply, Shutdown, Submit, pack, receive
+from ._crew import Crew, Worker
 from ._store import Claim, Store
-from ._wire import Await, Cancel, Find, Hello, Reply, Request, Shutdown, Submit, Work, address, pack, receive
+from ._words import Hello, Request, Work
 
 ATTEMPTS = 3
 """How often an action is begun whose performer vanishes without a word, before it counts as crashed."""
@@ -344,17 +345,9 @@ def _vanished() -> Failure:
 def main() -> None:
     """Become the supervisor of the root given, detached from whoever started it; say "ready", or why not."""
     root = Path(sys.argv[1])
-    if os.fork():
-        os._exit(0)
-    os.setsid()
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    lock = root / "supervisor.lock"
-    with open(lock, "w") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)  # At most until a supervisor that is leaving has left.
+    with becoming(root, "supervisor") as (listening, lock):
         store = Store(root)
         store.prepare()
-        listening = address(root)
-        Path(listening).unlink(missing_ok=True)
         asyncio.run(_serve(root, store, listening, lock))
         # In the root it stays: whoever is removing that directory just now must not find it gone.
         if not Path(listening).is_relative_to(root):

@@ -14,7 +14,8 @@ import msgspec
 from ....core import Failure
 from .._perform import perform
 from .._rundir import RunDirectory
-from ._wire import Done, Work, pack, receive_blocking
+from .._wire import pack, receive_blocking
+from ._words import Done, Work
 
 GRACE = 5.0
 """Seconds after which a worker ends itself if its supervisor, dead perhaps, has not enforced the limit."""

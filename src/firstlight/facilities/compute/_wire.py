@@ -1,4 +1,4 @@
-"""What is said between the facility, its supervisor and the workers: JSON behind its length in four bytes."""
+"""What a facility says to the process that outlives it, and how: JSON behind its length in four bytes."""
 
 import asyncio
 import hashlib
@@ -11,22 +11,10 @@ from typing import TypeVar
 
 import msgspec
 
-from ....core import Outcome, Permit
+from ...core import Outcome, Permit
 
 LONGEST_ADDRESS = 100
 T = TypeVar("T")
-
-
-class Hello(msgspec.Struct, frozen=True, tag="hello"):
-    """First words of a client: how its workers shall be started, and how many actions it may have at once."""
-
-    session: str
-    python: str
-    directory: str
-    environment: dict[str, str]
-    slots: int
-    fsync: bool
-    launcher: tuple[str, ...] = ()
 
 
 class Submit(msgspec.Struct, frozen=True, tag="submit"):
@@ -50,34 +38,22 @@ class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
 
 
 class Shutdown(msgspec.Struct, frozen=True, tag="shutdown"):
+    """End everything now."""
+
     id: int
 
 
-Request = Hello | Submit | Find | Await | Cancel | Shutdown
-
-
 class Reply(msgspec.Struct, frozen=True):
-    """To the request of the same id. `unavailable` says why nothing came of it."""
+    """To the request of the same id. `unavailable` says why nothing came of it.
+
+    `attempts` is how often the action was begun, 0 where whoever replies has not counted.
+    """
 
     id: int
     job: str | None = None
     outcome: Outcome | None = None
+    attempts: int = 0
     unavailable: str = ""
-
-
-class Work(msgspec.Struct, frozen=True):
-    """For a worker: perform this in that directory, and commit."""
-
-    permit: Permit
-    attempt: str
-    fsync: bool
-    launcher: tuple[str, ...] = ()
-
-
-class Done(msgspec.Struct, frozen=True):
-    """From a worker: it is ready (no outcome), or the action has ended and its outcome is committed."""
-
-    outcome: Outcome | None = None
 
 
 def pack(message: msgspec.Struct) -> bytes:
@@ -103,12 +79,12 @@ def receive_blocking(channel: socket.socket, decoder: msgspec.json.Decoder[T]) -
     return decoder.decode(body) if len(body) == length else None
 
 
-def address(root: Path) -> str:
-    """Where the supervisor of a root listens. Raises OSError.
+def address(root: Path, name: str) -> str:
+    """Where a process of this name listens for a root. Raises OSError.
 
     In the root itself unless that path is too long for a socket (108 bytes); else in a folder of this user's.
     """
-    inside = str(root / "supervisor.sock")
+    inside = str(root / f"{name}.sock")
     if len(os.fsencode(inside)) <= LONGEST_ADDRESS:
         return inside
     folder = Path(tempfile.gettempdir(), f"firstlight-{os.getuid()}")
@@ -116,7 +92,7 @@ def address(root: Path) -> str:
     owner = folder.lstat()
     if owner.st_uid != os.getuid() or owner.st_mode & 0o077:
         raise PermissionError(f"{folder} is not this user's alone: remove it, or set TMPDIR")
-    return str(folder / f"{hashlib.sha256(os.fsencode(root)).hexdigest()[:16]}.sock")
+    return str(folder / f"{hashlib.sha256(os.fsencode(root)).hexdigest()[:16]}-{name}.sock")
 
 
 def _exactly(channel: socket.socket, length: int) -> bytes:

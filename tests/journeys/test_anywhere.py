@@ -1,0 +1,123 @@
+"""The same campaign on every kind of computer: nothing of it changes but where its actions are performed."""
+
+import asyncio
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from firstlight import config, core
+from firstlight.app import App
+from firstlight.testing.iri import IriServer
+from firstlight.testing.slurm import SlurmBox, available
+
+PROGRAM = [sys.executable, "-c", "from firstlight.cli import main; main()"]
+NEEDS = {"critical-materials": "phreeqc", "fusion": "vmecpp", "batch": "", "pilots": "parsl", "site": "httpx"}
+TRIALS = 4
+SETTINGS = """
+[facilities.batch]
+kind = "slurm"
+python = "{python}"
+poll = 0.2
+duration = 300
+
+[facilities.pilots]
+kind = "parsl"
+provider = "slurm"
+workers = 2
+
+[facilities.site]
+kind = "iri"
+url = "{url}"
+resource = "hpc"
+project = "m0001"
+token = "{token}"
+workdir = "{workdir}"
+python = "{python}"
+poll = 0.1
+"""
+
+
+class World:
+    """A data directory, with a Slurm and an IRI facility that it knows."""
+
+    def __init__(self, path: Path, box: SlurmBox, server: IriServer) -> None:
+        self.home, self.box, self.environment = path / "home", box, os.environ | box.environment
+        self.home.mkdir()
+        (self.home / "firstlight.toml").write_text(
+            SETTINGS.format(python=sys.executable, url=server.url, token=server.token_file, workdir=server.workdir)
+        )
+        self._seen: dict[tuple[str, str], dict[str, Any]] = {}
+
+    def run(self, domain: str, facility: str) -> dict[str, Any]:
+        """What the trials of a domain's campaign brought there, by trial; a campaign is run once."""
+        if (domain, facility) not in self._seen:
+            words = ["run", domain, "--trials", str(TRIALS), "--seed", "3", "--strategy", "sobol", "--parallel", "2"]
+            done = subprocess.run(
+                [*PROGRAM, *words, "--facility", facility, "--name", f"{domain}-{facility}", "--no-report", "--json",
+                 "--data-dir", str(self.home)],
+                env=self.environment, capture_output=True, text=True, timeout=200, check=False,
+            )  # fmt: skip
+            assert done.returncode == 0, done.stderr + done.stdout[-2000:]
+            summary = json.loads(done.stdout.splitlines()[-1])["standing"]
+            assert summary["trials"] == TRIALS
+            self._seen[domain, facility] = asyncio.run(self._rows(f"{domain}-{facility}", facility))
+        return self._seen[domain, facility]
+
+    def check(self, *words: str) -> "subprocess.CompletedProcess[str]":
+        """Have a probe performed as jobs of Slurm."""
+        return subprocess.run(
+            [*PROGRAM, "facility", "check", "batch", *words, "--data-dir", str(self.home)],
+            env=self.environment, capture_output=True, text=True, timeout=100, check=False,
+        )  # fmt: skip
+
+    async def _rows(self, id: str, facility: str) -> dict[str, Any]:
+        async with App.open(config.load_settings(self.home, {})) as app:
+            _, ledger = await app.state(id)
+        found = {}
+        for row in ledger.view().rows:
+            assert {span.facility for span in row.spans} == {facility}
+            cause = row.failure.cause if row.failure else ""
+            found[row.trial.rpartition(".")[2]] = (row.point, _values(row), cause)
+        return found
+
+
+def _values(row: core.Row) -> dict[str, float]:
+    return {name: o.value for name, o in row.seen.items()}
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    if missing := available():
+        pytest.skip(f"not installed: {missing}")
+    path = tmp_path_factory.mktemp("anywhere")
+    with SlurmBox() as box, IriServer(path / "iri") as server:
+        yield World(path, box, server)
+
+
+@pytest.mark.parametrize("domain", ["critical-materials", "fusion"])
+@pytest.mark.parametrize("facility", ["batch", "pilots", "site"])
+def test_a_campaign_runs_unchanged_elsewhere(world: World, domain: str, facility: str) -> None:
+    for need in (NEEDS[domain], NEEDS[facility]):
+        if need and importlib.util.find_spec(need) is None:
+            pytest.skip(f"{need} is not installed")
+    here, there = world.run(domain, "local"), world.run(domain, facility)
+    assert there == here
+    assert len(here) == TRIALS
+    assert any(values for _, values, _ in here.values())
+
+
+def test_a_probe_asks_for_what_it_is_told_to_ask_for(world: World) -> None:
+    done = world.check("--nodes", "2", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["right"] is True
+    assert "2" in world.box.run("squeue", "--noheader", "--states=all", "--format=%D").split()
+    said = world.check("--queue", "nowhere")
+    assert said.returncode == 6
+    assert "refused: Slurm refused it: invalid partition specified: nowhere" in " ".join(said.stdout.split())
