@@ -29,6 +29,7 @@ class Domain(Value, frozen=True):
     `msgspec.structs.replace`. `modules` are what its simulator imports and `programs` what it runs; `extra` of this
     package (by default that of the domain's name) installs the modules. A domain that stands `apart` has a simulator
     that does not go together with ours: where it is not importable here, it is run in an environment of its own.
+    One with a `laboratory` is performed by the facility of that name.
     `values` computes the first objective at every row of the pool, nan where a trial fails or breaks a bound: what
     is needed to know random search, and the optimum, exactly.
     """
@@ -44,6 +45,7 @@ class Domain(Value, frozen=True):
     apart: bool = False
     best: Reference | None = None
     values: Callable[[], Sequence[float]] | None = None
+    laboratory: str = ""
 
     def missing(self) -> str:
         """What must be done before it can run, "" if nothing. Imports nothing."""

@@ -1,7 +1,8 @@
 """Design: one point becomes the actions that try it."""
 
 from .chain import Chain
+from .recipe import Recipe
 from .replicates import Replicates
 from .source import Source
 
-__all__ = ["Chain", "Replicates", "Source"]
+__all__ = ["Chain", "Recipe", "Replicates", "Source"]

@@ -116,6 +116,8 @@ def failures(causes: dict[str, int]) -> Figure:
 
 def timeline(laid: Schedule) -> tuple[Figure, int]:
     """Actions on their slots in time (the last `BARS` of them), and how many are drawn."""
+    if laid.instruments:
+        return by_instrument(laid)
     bars = laid.bars[-BARS:]
     lanes = [f"{plain(f)} {i + 1}" for f, n in laid.slots.items() for i in range(n)][::-1]
     data = []
@@ -133,6 +135,35 @@ def timeline(laid: Schedule) -> tuple[Figure, int]:
                 "hovertemplate": "%{text}<br>%{customdata} s<extra></extra>", "width": 0.8,
             })  # fmt: skip
     drawn = figure(data, "time (UTC)", "", height=140 + 24 * len(lanes), barmode="overlay")
+    drawn["layout"]["xaxis"]["type"] = "date"
+    drawn["layout"]["yaxis"] = {"type": "category", "categoryorder": "array", "categoryarray": lanes,
+                                "automargin": True, "title": {"text": ""}}  # fmt: skip
+    return drawn, len(bars)
+
+
+def by_instrument(laid: Schedule) -> tuple[Figure, int]:
+    """Actions in time, one lane an instrument (the last `BARS` of them), a colour a trial, and how many are drawn.
+
+    What runs at once on one instrument shares the height of its lane.
+    """
+    bars = laid.bars[-BARS:]
+    trials = {name: i for i, name in enumerate(dict.fromkeys(b.trial for b in laid.bars))}
+    lanes = [plain(lane) for lane in sorted(laid.slots)][::-1]
+    share = [0.8 / laid.slots[b.lane] for b in bars]
+    data = [{
+        "type": "bar", "orientation": "h", "y": [plain(b.lane) for b in bars],
+        "base": [round(b.started * 1000) for b in bars],
+        "x": [max(1, round((b.ended - b.started) * 1000)) for b in bars],
+        "width": share, "offset": [round(-0.4 + b.slot * w, 4) for b, w in zip(bars, share, strict=True)],
+        "marker": {"color": [f"--series-{trials[b.trial] % 6}" for b in bars],
+                   "line": {"width": [2 if b.failed else 0.5 for b in bars],
+                            "color": ["--bad" if b.failed else "--paper" for b in bars]}},
+        "text": [plain(b.action) + (" (its trial failed)" if b.failed else "") for b in bars], "textposition": "none",
+        "customdata": [[round(b.ended - b.started, 3), round(b.waited, 3), plain(b.trial)] for b in bars],
+        "hovertemplate": "%{text}<br>trial %{customdata[2]}<br>%{customdata[0]} s, waited %{customdata[1]} s before"
+                         "<extra></extra>",
+    }]  # fmt: skip
+    drawn = figure(data, "time (UTC)", "", height=140 + 36 * len(lanes), barmode="overlay", showlegend=False)
     drawn["layout"]["xaxis"]["type"] = "date"
     drawn["layout"]["yaxis"] = {"type": "category", "categoryorder": "array", "categoryarray": lanes,
                                 "automargin": True, "title": {"text": ""}}  # fmt: skip

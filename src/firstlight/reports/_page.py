@@ -9,7 +9,7 @@ from typing import Any
 
 from firstlight import core
 
-from . import _earlier, _inputs, _plots, _reasons, _sources, _tables
+from . import _earlier, _inputs, _plots, _reasons, _samples, _sources, _tables
 from ._analysis import ADVICE, Analysis
 from ._metrics import trial_losses
 from ._schedule import schedule
@@ -22,6 +22,7 @@ from ._words import (
     duration,
     effort,
     facilities_took,
+    laid_words,
     number,
     paragraph,
     quantity,
@@ -66,6 +67,7 @@ def page(subject: Subject, analysis: Analysis, why: Why, plotly: str) -> str:
         _earlier_ones(subject, figures),
         _failures(analysis, figures),
         _course(subject, analysis, figures),
+        _samples_of(subject),
         _trials(subject),
         _words(subject),
         _asked(subject),
@@ -355,13 +357,22 @@ def _course(subject: Subject, analysis: Analysis, figures: _Figures) -> str:
     if not laid.bars:
         return ""
     drawn, n = _inputs.timeline(laid)
-    slots = ", ".join(f"{name}: {count(k, 'slot')}" for name, k in laid.slots.items())
-    text = f"{count(len(laid.bars), 'action')} on {slots}; these slots were busy {laid.busy:.0%} of the time"
+    text = laid_words(laid)
     text += f", and an action waited {duration(laid.waited)} on average before it started." if laid.waited else "."
     text += facilities_took(subject)
     if n < len(laid.bars):
         text += f" The last {n:,} are drawn."
     return _section("When it ran", figures.put(drawn, text))
+
+
+def _samples_of(subject: Subject) -> str:
+    found = _samples.histories(subject.results)
+    if not found:
+        return ""
+    drawn = found[: _samples.MOST]
+    rest = _note(f"The first {len(drawn):,} of {len(found):,} are listed.") if len(drawn) < len(found) else ""
+    listed = table(_samples.HEAD, map(_samples.line, drawn))
+    return _section("Samples", f"<p>{_esc(_samples.account(found))}</p>", listed, rest)
 
 
 def _trials(subject: Subject) -> str:

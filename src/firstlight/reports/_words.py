@@ -8,6 +8,7 @@ from firstlight import core
 
 from ._analysis import Analysis
 from ._metrics import Factor
+from ._schedule import Schedule
 from ._subject import Subject
 
 
@@ -195,6 +196,18 @@ def spendable(budget: core.Budget) -> str:
     said += [] if budget.cost is None else [f"cost {quantity(budget.cost, budget.cost_unit)}"]
     said += [] if budget.seconds is None else [duration(budget.seconds)]
     return ", ".join(said) or "no limit"
+
+
+def laid_words(laid: Schedule) -> str:
+    """What ran on how much, and how busy that was; a sentence without its end."""
+    text = f"{count(len(laid.bars), 'action')} on "
+    rest = {name: k for name, k in laid.slots.items() if name not in laid.instruments}
+    text += ", ".join([*laid.instruments, *(f"{name}: {count(k, 'slot')}" for name, k in rest.items())])
+    if not laid.instruments:
+        return text + f"; these slots were busy {laid.busy:.0%} of the time"
+    shares = ", ".join(f"{name} {share:.0%}" for name, share in laid.instruments.items())
+    text += f"; a colour tells a trial from the next, and a red line a trial that failed. Busy were {shares}"
+    return text + f", all together {laid.busy:.0%} of the time"
 
 
 def facilities_took(subject: Subject) -> str:

@@ -1,0 +1,204 @@
+"""A person as an instrument: tasks with instructions and a form, so that any step can be done by hand."""
+
+import asyncio
+import json
+import os
+import re
+import secrets
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+from msgspec.structs import replace
+
+from ...core import (
+    ENDED,
+    Argument,
+    Effect,
+    InstrumentDescription,
+    NotStarted,
+    Operation,
+    Permit,
+    Reading,
+    Run,
+    Unavailable,
+    Value,
+)
+
+LOOK = 0.2
+"""Seconds between two looks at a task's file: people answer in minutes, and a file is the same on every system."""
+_FIELD = re.compile(r"\{(\w+)\}")
+
+
+class Form(Value, frozen=True, forbid_unknown_fields=True):
+    """One kind of task: what is to be done, with {arguments} in its words, and what is to be written down."""
+
+    instructions: str
+    arguments: tuple[Argument, ...] = ()
+    results: tuple[Argument, ...] = ()
+    effect: Effect = "consuming"
+    seconds: float | None = None
+
+
+class Task(Value, frozen=True):
+    """One task, open or answered. `id` is that of the action; `results` is the form that was filled in."""
+
+    id: str
+    instrument: str
+    operation: str
+    instructions: str
+    arguments: dict[str, Any] = {}
+    form: tuple[Argument, ...] = ()
+    state: Literal["open", "done", "declined", "withdrawn"] = "open"
+    results: dict[str, Any] = {}
+    reason: str = ""
+    by: str = ""
+    asked: float = 0.0
+    answered: float = 0.0
+
+
+class HumanInstrument:
+    """People who perform the tasks that `tasks` describes, by the name of the operation.
+
+    A task is a file of `directory`, written before anybody sees it: it is never asked twice, and found again after any
+    crash. `firstlight attend` lists and answers tasks. `slots` is how many people can be asked to do at once.
+    """
+
+    def __init__(
+        self, name: str, address: str = "", *, tasks: Mapping[str, Mapping[str, Any]], directory: Path | str = "",
+        slots: int = 4,
+    ) -> None:  # fmt: skip
+        self._name, self._slots = name, slots
+        self._directory = Path(address or directory)
+        if not str(address or directory):
+            raise ValueError("it needs a directory for its tasks: give one as its address")
+        try:
+            self._forms = msgspec.convert(tasks, dict[str, Form])
+        except msgspec.ValidationError as error:
+            raise ValueError(f"tasks: {error}") from error
+        for task, form in self._forms.items():
+            if unknown := set(_FIELD.findall(form.instructions)) - {a.name for a in form.arguments}:
+                raise ValueError(f"the instructions of {task} name {sorted(unknown)[0]!r}, which is no argument of it")
+
+    async def describe(self) -> InstrumentDescription:
+        operations = tuple(
+            Operation(
+                name=name, effect=form.effect, arguments=form.arguments, results=form.results, seconds=form.seconds,
+                description=form.instructions,
+            )
+            for name, form in self._forms.items()
+        )  # fmt: skip
+        return InstrumentDescription(
+            name=self._name, protocol="human", operations=operations, slots=self._slots, description="people"
+        )
+
+    async def start(self, permit: Permit) -> str:
+        action = permit.action
+        form = self._forms.get(action.operation)
+        if form is None:
+            raise NotStarted(f"nobody knows how to {action.operation}", "invalid-input")
+        words = _FIELD.sub(lambda m: str(action.settings.get(m[1], m[0])), form.instructions)
+        task = Task(
+            id=action.id, instrument=self._name, operation=action.operation, instructions=words,
+            arguments=dict(action.settings), form=form.results, asked=time.time(),
+        )  # fmt: skip
+        try:
+            if read_task(self._directory, action.id) is None:
+                write_task(self._directory, task)
+        except OSError as error:
+            raise Unavailable(f"the task cannot be written: {error}") from error
+        return action.id
+
+    async def reattach(self, action: str, handle: str) -> str | None:
+        return action if read_task(self._directory, action) is not None else None
+
+    async def status(self, handle: str) -> Run:
+        task = read_task(self._directory, handle)
+        if task is None:
+            return Run(state="unknown", message=f"the task {handle} is gone from {self._directory}")
+        run = Run(state="running", started=task.asked, ended=task.answered)
+        match task.state:
+            case "open":
+                return replace(run, message=f"a person is asked to: {task.instructions}")
+            case "done":
+                return replace(run, state="succeeded", progress=1.0, results=task.results, message=f"by {task.by}")
+            case "withdrawn":
+                return replace(run, state="cancelled", message=task.reason)
+            case _:
+                return replace(run, state="failed", message=f"{task.by}: {task.reason}")
+
+    async def follow(self, handle: str) -> AsyncIterator[Run]:
+        seen: Run | None = None
+        while True:
+            run = await self.status(handle)
+            if run != seen:
+                seen = run
+                yield run
+            if run.state in ENDED:
+                return
+            await asyncio.sleep(LOOK)
+
+    async def watch(self, signals: Sequence[str]) -> AsyncIterator[Reading]:
+        for signal in signals:
+            yield Reading(signal=signal, value=None, at=time.time())
+        await asyncio.Event().wait()
+
+    async def cancel(self, handle: str) -> None:
+        task = read_task(self._directory, handle)
+        if task is not None and task.state == "open":
+            withdrawn = replace(task, state="withdrawn", reason="nobody wants it any more", answered=time.time())
+            write_task(self._directory, withdrawn)
+
+    async def safe_stop(self) -> None:
+        """People stop by themselves; their open tasks are withdrawn."""
+        for task in open_tasks(self._directory):
+            await self.cancel(task.id)
+
+    async def close(self) -> None:
+        """Tasks stay where they are."""
+
+
+# ------------------------------------------------------------------ tasks as files
+
+
+def open_tasks(directory: Path) -> list[Task]:
+    """The tasks that wait for somebody, the oldest first."""
+    found = [read_task(directory, file.name.removesuffix(".json")) for file in directory.glob("*.json")]
+    return sorted((t for t in found if t is not None and t.state == "open"), key=lambda t: (t.asked, t.id))
+
+
+def read_task(directory: Path, id: str) -> Task | None:
+    """One task, None where there is none."""
+    try:
+        return msgspec.json.decode(_file(directory, id).read_bytes(), type=Task)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+
+
+def write_task(directory: Path, task: Task) -> None:
+    """Durably, and all of it or nothing."""
+    directory.mkdir(parents=True, exist_ok=True)
+    file = _file(directory, task.id)
+    private = directory / f".{secrets.token_hex(6)}"
+    with open(private, "xb") as out:
+        out.write(json.dumps(msgspec.to_builtins(task), indent=1, default=str).encode())
+        out.flush()
+        os.fsync(out.fileno())
+    private.replace(file)
+
+
+def close_task(directory: Path, task: Task, state: Literal["done", "declined"], by: str, **said: Any) -> Task:
+    """Answer a task. Raises LookupError where it is no longer open."""
+    now = read_task(directory, task.id)
+    if now is None or now.state != "open":
+        raise LookupError(f"task {task.id} is {now.state if now else 'gone'}: nothing can be answered any more")
+    closed = replace(now, state=state, by=by, answered=time.time(), **said)
+    write_task(directory, closed)
+    return closed
+
+
+def _file(directory: Path, id: str) -> Path:
+    # Ids are ours, but a file must not leave its directory whatever they are.
+    return directory / f"{re.sub(r'[^A-Za-z0-9._#~-]', '_', id)}.json"
