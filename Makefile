@@ -11,13 +11,30 @@ TOGETHER := critical-materials biotechnology rna-design fission space quantum qe
 LEAN     := fusion analog
 APART    := cathodes lattice
 
-.PHONY: run test check lint bench domains setup setup-dev setup-peers peers clean $(addprefix setup-,$(TOGETHER) $(LEAN) $(APART))
+.PHONY: run test test-computers test-lab test-rest check lint bench bench-compute domains setup setup-dev setup-peers setup-engines setup-instruments peers clean setup-madsci setup-queueserver $(addprefix setup-,$(TOGETHER) $(LEAN) $(APART))
 
 run: $(VENV)/run.stamp  ## Run the critical-materials campaign, live, and write its report
 	$(BIN)/firstlight run critical-materials --trials 60 --parallel 4 --seed 1 --baseline 5 --data-dir $(HOME_)
 
-test: $(VENV)/dev.stamp peers  ## Pass the tests
-	$(BIN)/pytest
+test: $(VENV)/dev.stamp  ## Pass the tests
+	$(MAKE) --no-print-directory -j4 setup-peers setup-instruments setup-madsci setup-queueserver
+	$(MAKE) --no-print-directory peers
+	$(MAKE) --no-print-directory -j2 --output-sync=target test-computers test-rest
+	$(MAKE) --no-print-directory test-lab
+
+# Tests of batch systems and pilots wait most of the time, and the others work: side by side they take half as long.
+COMPUTERS := tests/facilities/slurm tests/facilities/pilots tests/facilities/iri tests/journeys/test_anywhere.py
+# Tests of instruments run many servers at once, which must answer in time: nothing else runs beside them.
+LAB := tests/facilities/lab tests/cli/test_lab.py tests/journeys/test_autonomous_lab.py docs/how-to/connect-an-instrument.md
+
+test-computers: $(VENV)/dev.stamp
+	$(BIN)/pytest -p no:cacheprovider $(COMPUTERS)
+
+test-rest: $(VENV)/dev.stamp
+	$(BIN)/pytest $(addprefix --ignore=,$(COMPUTERS) $(LAB))
+
+test-lab: $(VENV)/dev.stamp $(VENV)/instruments.stamp $(VENV)/madsci.stamp $(VENV)/queueserver.stamp
+	$(BIN)/pytest -p no:cacheprovider --durations=15 $(LAB)
 
 # Three processes at once: they are slow, and each works on one core.
 peers: $(VENV)/peers.stamp  ## The contract of strategies, kept by other people's optimisers
@@ -40,6 +57,11 @@ bench: $(VENV)/dev.stamp  ## Every figure the README quotes, but for the domains
 	$(BIN)/python benchmarks/crash_storm.py
 	$(BIN)/python benchmarks/throughput.py
 	$(BIN)/python benchmarks/suggest_cost.py
+
+bench-compute: $(VENV)/engines.stamp  ## All that computes killed again and again; and beside other people's engines (minutes)
+	$(VENV)/engines/bin/python benchmarks/compute_chaos.py
+	$(VENV)/engines/bin/python benchmarks/compute_throughput.py
+	$(VENV)/engines/bin/python benchmarks/utilisation.py
 
 domains: $(VENV)/dev.stamp setup-cathodes setup-lattice  ## Every domain with three seeds, against random points
 	$(BIN)/python benchmarks/domains.py
@@ -67,6 +89,38 @@ $(VENV)/peers.stamp: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)/peers
 	$(VENV)/peers/bin/pip $(PIP) torch
 	$(VENV)/peers/bin/pip $(PIP) -e '.[optuna,botorch,ax,baybe]' pytest pytest-timeout
+	touch $@
+
+# Other people's engines have an environment of their own, with ours beside, so that one run compares all.
+setup-engines: $(VENV)/engines.stamp
+
+$(VENV)/engines.stamp: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)/engines
+	$(VENV)/engines/bin/pip $(PIP) -e '.[parsl]' colmena libensemble matplotlib
+	touch $@
+
+# Other people's instruments, and judges of ours, have an environment of their own: their pins are theirs.
+setup-instruments: $(VENV)/instruments.stamp
+
+$(VENV)/instruments.stamp: constraints-instruments.txt | $(BIN)/pip
+	$(PYTHON) -m venv $(VENV)/instruments
+	$(VENV)/instruments/bin/pip install --quiet -r constraints-instruments.txt
+	touch $@
+
+# MADSci wants an older pydantic than others: a node of it has an environment of its own.
+setup-madsci: $(VENV)/madsci.stamp
+
+$(VENV)/madsci.stamp: constraints-madsci.txt | $(BIN)/pip
+	$(PYTHON) -m venv $(VENV)/madsci
+	$(VENV)/madsci/bin/pip install --quiet -r constraints-madsci.txt
+	touch $@
+
+# A queue server brings Bluesky. Kernels, spreadsheets and manuals that it asks for are left out: nothing here uses them.
+setup-queueserver: $(VENV)/queueserver.stamp
+
+$(VENV)/queueserver.stamp: constraints-queueserver.txt | $(BIN)/pip
+	$(PYTHON) -m venv $(VENV)/queueserver
+	$(VENV)/queueserver/bin/pip install --quiet --no-deps -r constraints-queueserver.txt
 	touch $@
 
 # ---- one domain's simulator: make setup-NAME

@@ -9,7 +9,6 @@ directories and the workers' own log of what they executed are held against one 
 
 import argparse
 import asyncio
-import hashlib
 import json
 import os
 import random
@@ -18,67 +17,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
 from pathlib import Path
 
-import msgspec
+from _account import MUST_BE_ZERO, account, begin, note_folds, spec
 
-from firstlight import config, core, engine
+from firstlight import config
 from firstlight.app import App
-
-WORK = '''
-import os, time
-
-def work(point):
-    """Say when it is executed, take its time, give a number back."""
-    def say(what):
-        with open(os.path.join(os.path.dirname(__file__), "executions.log"), "ab", buffering=0) as file:
-            file.write(f"{what} {point['x']!r} {time.time()!r} {os.getpid()}\\n".encode())
-    say("START")
-    time.sleep(point["t"])
-    say("END")
-    return point["x"]
-'''
-
-
-def spec(directory: Path, trials: int, seed: int) -> core.CampaignSpec:
-    """Trials of 0.5 to 4 s each, four at once."""
-    step = core.StepSpec(operation="storm_work:work", settings={"directory": str(directory)})
-    return core.CampaignSpec(
-        id="storm",
-        parameters=(
-            core.Continuous(name="x", low=0.0, high=1.0),
-            core.Continuous(name="t", low=0.5, high=4.0, scale="log", unit="s"),
-        ),
-        goal=core.Goal(
-            objectives=(core.Objective(observable="y", direction="maximize"),), budget=core.Budget(trials=trials)
-        ),
-        procedure=core.ProcedureSpec(steps=(step,)),
-        strategy=core.StrategySpec(name="random"),
-        parallel=4,
-        seed=seed,
-    )
-
-
-def fold_digest(campaign: core.Campaign) -> str:
-    """A campaign as a few letters."""
-    return hashlib.sha256(msgspec.json.encode(campaign, order="sorted")).hexdigest()[:16]
 
 
 async def orchestrate(directory: Path) -> None:
     """What is killed: run the campaign, and note the live fold after every fact."""
-    with open(directory / "folds.log", "ab", buffering=0) as folds:
-
-        def note(entry: core.Entry, campaign: core.Campaign) -> None:
-            folds.write(f"{entry.seq} {fold_digest(campaign)}\n".encode())
-
-        async with App.open(config.load_settings(directory / "home", {})) as app:
-            await app.run("storm", by=f"orchestrator {os.getpid()}", listeners=[note])
-
-
-async def begin(directory: Path, trials: int, seed: int) -> None:
     async with App.open(config.load_settings(directory / "home", {})) as app:
-        await app.create(app.check_spec(spec(directory, trials, seed)), "storm")
+        await app.run("storm", by=f"orchestrator {os.getpid()}", listeners=[note_folds(directory, "storm")])
 
 
 def storm(directory: Path, kills: int, seed: int, quiet: bool) -> tuple[int, int]:
@@ -104,68 +54,6 @@ def storm(directory: Path, kills: int, seed: int, quiet: bool) -> tuple[int, int
         return killed, started
 
 
-async def account(directory: Path, trials: int) -> dict[str, int]:
-    """Hold the journal, the run directories and the executions against one another."""
-    home = directory / "home"
-    async with App.open(config.load_settings(home, {})) as app:
-        entries = [entry async for entry in app.journal.read("storm")]
-        campaign, ledger = await engine.recover("storm", app.journal)
-    outcomes: Counter[str] = Counter()
-    values: dict[str, float] = {}
-    points: dict[str, str] = {}
-    for entry in entries:
-        match entry.fact:
-            case core.ActionSucceeded(action=action, measured=measured):
-                outcomes[action] += 1
-                values[action] = measured.observations[0].value
-            case core.ActionFailed(action=action):
-                outcomes[action] += 1
-            case core.TrialProposed(actions=actions, point=point):
-                points |= {a.id: repr(point["x"]) for a in actions}
-    committed: dict[str, tuple[float, float]] = {}
-    for path in (home / "facilities").rglob("result.json"):
-        written = json.loads((path.parent / "spec.json").read_text())
-        action = written.get("action", written)["id"]
-        outcome = json.loads(path.read_text())
-        outcome = outcome.get("outcome", outcome)
-        committed[action] = (path.stat().st_ctime, outcome["observations"][0]["value"])
-    starts: dict[str, list[float]] = {}
-    for line in (directory / "executions.log").read_text().splitlines():
-        what, x, at, _ = line.split()
-        if what == "START":
-            starts.setdefault(x, []).append(float(at))
-    campaign_of = core.open_campaign(entries[0])
-    folded = {1: fold_digest(campaign_of)}
-    for entry in entries[1:]:
-        campaign_of = core.reduce(campaign_of, entry)
-        folded[entry.seq] = fold_digest(campaign_of)
-    live = [line.split() for line in (directory / "folds.log").read_text().splitlines() if len(line.split()) == 2]
-    return {
-        "trials": campaign.succeeded + campaign.failed,
-        "trials without exactly one outcome": sum(outcomes[a] != 1 for a in points) + (trials - len(points)),
-        "committed results lost": sum(values.get(a) != value for a, (_, value) in committed.items()),
-        "outcomes without a committed result": sum(a not in committed for a in values),
-        "executions": sum(map(len, starts.values())),
-        "executed again after the result was committed": sum(
-            any(at > committed[a][0] for at in starts.get(x, [])) for a, x in points.items() if a in committed
-        ),
-        "live folds compared": len(live),
-        "live folds unlike the replayed": sum(folded.get(int(seq)) != digest for seq, digest in live),
-        "open or pending at the end": len(campaign.open) + len(ledger.view().pending),
-        "facts": len(entries),
-    }
-
-
-MUST_BE_ZERO = (
-    "trials without exactly one outcome",
-    "committed results lost",
-    "outcomes without a committed result",
-    "executed again after the result was committed",
-    "live folds unlike the replayed",
-    "open or pending at the end",
-)
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--trials", type=int, default=200)
@@ -179,11 +67,13 @@ def main() -> int:
         return 0
     with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix=".storm-", ignore_cleanup_errors=True) as scratch:
         directory = Path(scratch)
-        (directory / "storm_work.py").write_text(WORK)
-        asyncio.run(begin(directory, given.trials, given.seed))
+        campaign = spec(
+            "storm", directory, given.trials, given.seed, seconds=(0.5, 4.0), parallel=4, facility="local"
+        )  # fmt: skip
+        asyncio.run(begin(directory, [campaign]))
         start = time.monotonic()
         killed, started = storm(directory, given.kills, given.seed, given.json)
-        found = {"kills": killed, "orchestrators": started} | asyncio.run(account(directory, given.trials))
+        found = {"kills": killed, "orchestrators": started} | asyncio.run(account(directory, "storm", given.trials))
         took = time.monotonic() - start
     bad = [name for name in MUST_BE_ZERO if found[name]]
     if killed < given.kills:

@@ -22,8 +22,8 @@ BAD = sorted((HERE / "bad").glob("*.yaml"))
 REFERENCE = HERE.parent / "docs/reference/campaign-file.md"
 UNITS = PintUnits()
 KNOWN = Known(
-    facilities={"local", "hplc", "perlmutter"}, strategies={"bayes", "sobol", "random", "grid"},
-    procedures={"chain", "replicates", "source", "cascade"}, learners={"surrogate"},
+    facilities={"local", "hplc", "perlmutter", "cell"}, strategies={"bayes", "sobol", "random", "grid"},
+    procedures={"chain", "replicates", "source", "cascade", "recipe"}, learners={"surrogate"},
 )  # fmt: skip
 
 
@@ -628,3 +628,23 @@ def test_bad_settings_are_turned_away(tmp_path: Path, text: str, message: str) -
     with pytest.raises(BadSettings) as caught:
         config.load_settings(tmp_path, {})
     assert message in str(caught.value) and "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("step", "repeatable"),
+    [
+        ("{name: a, operation: handler.Mix, facility: cell}", False),
+        ("{name: a, operation: handler.Mix, facility: cell, repeatable: true}", True),
+        ("{name: a, function: 'm:f'}", True),
+        ("{name: a, function: 'm:f', facility: any}", True),
+    ],
+)
+def test_what_is_not_computed_is_not_performed_again_unless_somebody_says_so(step: str, repeatable: bool) -> None:
+    text = f"""
+id: c
+parameters: {{x: {{low: 0, high: 1}}}}
+objectives: {{y: maximize}}
+budget: 3
+procedure: {{name: recipe, steps: [{step}], options: {{}}}}
+"""
+    assert load(text).procedure.steps[0].repeatable is repeatable

@@ -22,10 +22,11 @@ from .core import Campaign, CampaignSpec, Entry, Fact, Journal, Ledger, Ports, R
 from .facilities.assets import AssetStore
 from .facilities.coordinator import Coordinator
 from .journal.archive import JournalArchive
-from .units import PintUnits
+from .units import PintUnits, split_quantity
 
 if TYPE_CHECKING:
     from . import backtest
+    from .facilities.lab.facility import LabFacility
 
 SHIPPED_WITH = (
     "firstlight", "msgspec", "numpy", "scipy",
@@ -174,6 +175,22 @@ class App:
             versions=versions_for(spec), slots=self.slots, listeners=listeners,
         )  # fmt: skip
 
+    async def rehearse(self, spec: CampaignSpec) -> tuple[list[str], list[str]]:
+        """A dry run in the laboratories of a campaign, at the ends and the middle of every parameter.
+
+        What is wrong wherever one looks, so that it cannot begin; and what somebody should know of. Raises Unavailable.
+        """
+        procedure: core.Procedure = plugins.make("procedures", spec.procedure.name, spec.procedure.options)
+        points = [point for point in _examples(spec) if not core.violations(spec, point)]
+        wrong, known = list[str](), list[str]()
+        for name in {step.facility for step in spec.procedure.steps} & set(self.laboratories):
+            made = [procedure.actions(spec, f"{spec.id}.{n}", point) for n, point in enumerate(points, 1)]
+            here = [[action for action in actions if action.facility == name] for actions in made]
+            trials = spec.goal.budget.trials or 1
+            for found, more in zip((wrong, known), await self.laboratory(name).rehearse(here, trials), strict=True):
+                found.extend(more)
+        return wrong, known
+
     async def session(self, id: str, by: str) -> engine.Session:
         """Take up a campaign to ask and tell."""
         spec = await self.spec(id)
@@ -210,6 +227,14 @@ class App:
         """Values of a trial put right: parameters as run, and observables. Raises config.BadCampaign."""
         as_run, seen = config.read_correction(spec, values, self.units)
         return core.TrialCorrected(trial=trial, as_run=as_run, observations=seen, note=note)
+
+    def attested(
+        self, spec: CampaignSpec, action: str, values: Mapping[str, Any], note: str = ""
+    ) -> core.ActionAttested:
+        """A lost action that was performed: parameters as run, and what was observed. Raises config.BadCampaign."""
+        as_run, seen = config.read_correction(spec, values, self.units) if values else ({}, ())
+        measured = core.Measured(observations=seen, as_run=as_run)
+        return core.ActionAttested(action=action, measured=measured, note=note)
 
     def budgeted(self, spec: CampaignSpec, limits: Mapping[str, Any], reason: str = "") -> core.BudgetChanged:
         """Some limits of the budget changed: trials, cost, time; None is no limit. Raises config.BadCampaign."""
@@ -305,6 +330,28 @@ class App:
             self._facilities[name] = make_facility(self.kind(name), root, self.assets.root, options)
         return self._facilities[name]
 
+    @property
+    def laboratories(self) -> list[str]:
+        """The facilities that are laboratories."""
+        return [name for name in self.kinds if self._is_laboratory(name)]
+
+    def _is_laboratory(self, name: str) -> bool:
+        try:
+            return getattr(plugins.load("facilities", self.kind(name)), "laboratory", False)
+        except (plugins.UnknownPart, plugins.BrokenPart):
+            return False
+
+    def laboratory(self, name: str = "") -> "LabFacility":
+        """The laboratory of this name, or the only one. Raises UnknownPart or BrokenPart."""
+        there = self.laboratories
+        if name not in there and (name or len(there) != 1):
+            said = f"there is no laboratory {name!r}" if name else "say which laboratory with --lab"
+            said = said if name or there else "there is no laboratory in this data directory"
+            ways = "`firstlight lab up` starts a simulated one, `firstlight facility add NAME lab file=...` adds yours"
+            raise plugins.UnknownPart(f"{said}; there are: {', '.join(there)}" if there else f"{said}: {ways}")
+        found: LabFacility = self.facility(name or there[0])  # type: ignore[assignment]
+        return found
+
     async def replace_facility(self, name: str, facility: core.Facility | None) -> None:
         """Use this one under the name from now on; None brings the ordinary one back."""
         if name in self._facilities:
@@ -335,6 +382,9 @@ class App:
 def make_facility(kind: str, root: Path, assets: Path, options: Mapping[str, Any]) -> core.Facility:
     """A facility of a kind, with its own options. Raises UnknownPart, or BrokenPart saying which option is wrong."""
     own = {key: value for key, value in options.items() if key != "kind"}
+    if getattr(plugins.load("facilities", kind), "laboratory", False):
+        # Instruments have units of their own, and parts do not know one another.
+        own |= {"convert": PintUnits().convert, "quantity": split_quantity}
     facility: core.Facility = plugins.make("facilities", kind, {"root": root, "assets": assets, **own})
     return facility
 
@@ -412,6 +462,25 @@ def _infeasible(spec: CampaignSpec) -> str | None:
     from .strategies import infeasible  # It brings scipy, which few commands need.
 
     return infeasible(spec)
+
+
+def _examples(spec: CampaignSpec) -> Iterator[core.Point]:
+    """The middle, and both ends of every parameter with all others in their middle; all ends together."""
+    ends = {
+        p.name: (p.low, p.high) if isinstance(p, core.Continuous | core.Integer) else (p.values[0], p.values[-1])
+        for p in spec.parameters
+    }
+    middle: core.Point = {
+        p.name: (p.low + p.high) / 2 if isinstance(p, core.Continuous)
+        else (p.low + p.high) // 2 if isinstance(p, core.Integer) else p.values[len(p.values) // 2]
+        for p in spec.parameters
+    }  # fmt: skip
+    yield middle
+    for name, (low, high) in ends.items():
+        yield middle | {name: low}
+        yield middle | {name: high}
+    yield {name: low for name, (low, _) in ends.items()}
+    yield {name: high for name, (_, high) in ends.items()}
 
 
 def _plated(spec: CampaignSpec) -> CampaignSpec:

@@ -18,6 +18,10 @@ from typing import Any, Literal
 Group = Literal["strategies", "procedures", "policies", "facilities", "catalogs", "journals", "learners", "domains"]
 
 
+GIVEN = ("root", "assets", "convert", "quantity", "instruments")
+"""Options of facilities that the composition root fills, and nobody writes down."""
+
+
 class UnknownPart(LookupError):
     """No installed package offers a part of this name."""
 
@@ -78,7 +82,7 @@ def _unknown(part: Any, options: Mapping[str, Any]) -> str:
     for option in options:
         if option not in known:
             near = get_close_matches(option, known, 1)
-            there = [name for name in known if name not in ("root", "assets")]
+            there = [name for name in known if name not in GIVEN]
             hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(there) or 'none'}"
             return f"there is no option {option!r}; {hint}"
     return ""

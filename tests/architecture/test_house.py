@@ -3,6 +3,7 @@
 import ast
 import importlib
 import inspect
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -17,19 +18,21 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 DOCS = SOURCE.parents[1] / "docs"
 
 
-def test_importing_firstlight_is_light() -> None:
+def test_importing_firstlight_is_light(tmp_path: Path) -> None:
     script = (
-        "import sys, time; start = time.perf_counter(); import firstlight; "
+        "import sys, time; start = time.process_time(); import firstlight; "
         "heavy = (m for m in ('numpy', 'torch', 'scipy', 'pint', 'typer') if m in sys.modules); "
-        "print(time.perf_counter() - start, *heavy)"
+        "print(time.process_time() - start, *heavy)"
     )
-    seconds = []
-    for _ in range(3):
-        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    seconds = list[float]()
+    # The first compiles, as the first ever does; on a machine at work a few more may be slow.
+    env = {**os.environ, "PYTHONPYCACHEPREFIX": str(tmp_path), "PYTHONDONTWRITEBYTECODE": ""}
+    while len(seconds) < 10 and not any(took < 0.1 for took in seconds):
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=env)
         took, *heavy = done.stdout.split()
         assert heavy == []
         seconds.append(float(took))
-    assert min(seconds) < 0.1
+    assert min(seconds) < 0.1, seconds
 
 
 def imports(path: Path) -> list[tuple[str, int]]:
@@ -61,12 +64,25 @@ def test_nobody_reaches_a_private_name_of_another_package(path: Path) -> None:
 
 def test_every_port_is_documented() -> None:
     page = (DOCS / "reference" / "ports.md").read_text()
-    ports = ["Strategy", "Procedure", "Policy", "Facility", "Catalog", "Learner", "Journal", "Units"]
+    ports = [
+        "Strategy",
+        "Procedure",
+        "Policy",
+        "Facility",
+        "Catalog",
+        "Learner",
+        "Journal",
+        "Units",
+        "Instrument",
+        "Foresees",
+    ]
     for port in ports:
         assert f"`{port}`" in page, f"docs/reference/ports.md does not mention {port}"
         for name, member in vars(getattr(core, port)).items():
             if not name.startswith("_") and callable(member):
                 assert name in page, f"docs/reference/ports.md does not mention {port}.{name}"
+    for error in ("InDoubt", "NotStarted", "Unavailable"):
+        assert f"`{error}`" in page, f"docs/reference/ports.md does not mention {error}"
 
 
 def test_every_public_name_has_a_docstring() -> None:

@@ -49,8 +49,8 @@ FOLLOWS = {
     "permitted": {"ActionDispatched", "ActionFailed"},
     "escalated": {"ActionApproved", "ActionRefused", "ActionFailed"},
     "dispatched": {"ActionAccepted", "ActionLost", "ActionFailed"},
-    "accepted": {"ActionSucceeded", "ActionFailed", "CancelRequested"},
-    "lost": {"ActionApproved", "ActionRefused", "ActionFailed"},
+    "accepted": {"ActionSucceeded", "ActionFailed", "CancelRequested", "ActionLost"},
+    "lost": {"ActionApproved", "ActionAttested", "ActionRefused", "ActionFailed"},
 }
 
 
@@ -61,6 +61,7 @@ def test_only_what_can_follow_a_status_is_accepted(status: str) -> None:
         "ActionRefused": core.ActionRefused(action="c1.1.evaluate", reasons=("no",)),
         "ActionEscalated": core.ActionEscalated(action="c1.1.evaluate", to="ada", question="?"),
         "ActionApproved": core.ActionApproved(action="c1.1.evaluate"),
+        "ActionAttested": core.ActionAttested(action="c1.1.evaluate"),
         "ActionDispatched": core.ActionDispatched(action="c1.1.evaluate"),
         "ActionAccepted": core.ActionAccepted(action="c1.1.evaluate", job="j"),
         "ActionLost": core.ActionLost(action="c1.1.evaluate"),

@@ -46,7 +46,7 @@ def test_missing_names_the_extra_to_install() -> None:
 
 
 def test_the_specification_is_sound(domain: Domain) -> None:
-    spec = app.check_spec(domain.spec())
+    spec = app.check_spec(domain.spec(), filter(None, [domain.laboratory]))
     assert spec.id == domain.name
     entry = core.Entry(seq=1, at=0.0, by="test", fact=core.CampaignOpened(spec=spec))
     assert core.decode(core.encode(entry)).fact == entry.fact
@@ -55,11 +55,11 @@ def test_the_specification_is_sound(domain: Domain) -> None:
     if domain.values is not None:
         assert spec.pool is not None
     for step in spec.procedure.steps:
-        assert step.operation.startswith("firstlight.domains.")
+        assert step.operation.startswith("firstlight.domains.") or domain.laboratory
 
 
 def test_it_has_a_page_that_names_everything_it_varies_and_wants(domain: Domain) -> None:
-    page = (DOCS / f"{domain.extra or domain.name}.md").read_text()
+    page = (DOCS / f"{domain.name if domain.laboratory else domain.extra or domain.name}.md").read_text()
     assert f"firstlight run {domain.name}" in page
     wanted = [o.observable for o in domain.spec().goal.objectives]
     assert [name for name in wanted if f"`{name}`" not in page] == []
@@ -67,7 +67,9 @@ def test_it_has_a_page_that_names_everything_it_varies_and_wants(domain: Domain)
         assert (DOCS / image).exists(), image
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES if plugins.load("domains", n).modules])
+@pytest.mark.parametrize(
+    "name", [n for n in NAMES if plugins.load("domains", n).modules and not plugins.load("domains", n).laboratory]
+)
 def test_a_worker_without_the_simulator_says_what_to_install(name: str) -> None:
     code = (
         "import sys; from firstlight import plugins, core\n"

@@ -2,7 +2,6 @@
 
 import asyncio
 import errno
-import itertools
 import os
 import signal
 import sqlite3
@@ -313,18 +312,19 @@ def test_reading_does_not_hold_up_the_event_loop(tmp_path: Path) -> None:
         journal = SqliteJournal(tmp_path / "journal.db")
         lease = await journal.lease("c", "anna")
         await asyncio.gather(*(journal.append(lease, entry(seq)) for seq in range(1, 20_001)))
-        beats, done = [time.monotonic()], False
+        beats, done = 0, False
 
         async def beat() -> None:
+            nonlocal beats
             while not done:
                 await asyncio.sleep(0.001)
-                beats.append(time.monotonic())
+                beats += 1
 
         beating = asyncio.create_task(beat())
         assert len(await entries(journal, "c")) == 20_000
         done = True
         await beating
-        assert max(b - a for a, b in itertools.pairwise(beats)) < 0.2
+        assert beats > 20  # Forty chunks are read, however busy the machine is.
         await journal.close()
 
     asyncio.run(main())

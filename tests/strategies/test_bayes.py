@@ -118,12 +118,47 @@ def test_it_is_far_ahead_of_random(
     assert ours < part * random
 
 
+MANY = core.CampaignSpec(
+    id="many",
+    parameters=tuple(core.Continuous(name=f"x{i}", low=0.0, high=1.0) for i in range(3)),
+    goal=core.Goal(objectives=(core.Objective(observable="y", direction="maximize"),)),
+    procedure=core.ProcedureSpec(steps=()),
+)
+
+
+def _hill(point: core.Point) -> float:
+    return -sum((float(v) - 0.4) ** 2 for v in point.values())
+
+
 def test_a_batch_spreads_and_still_optimises() -> None:
     results = campaign(Bayes(), BRANIN, branin, 32, batch=8)
     assert best(results) < 1.0
     last = np.array([numbers(r.point, "x", "y") for r in results.rows[-8:]]) / 15.0
     apart = np.linalg.norm(last[:, None] - last[None], axis=-1)[np.triu_indices(8, 1)]
     assert apart.min() > 1e-3
+
+
+def test_a_batch_after_many_trials_spreads_is_repeatable_and_goes_near_the_top() -> None:
+    rng = np.random.default_rng(3)
+    points: list[core.Point] = [{f"x{i}": float(v) for i, v in enumerate(row)} for row in rng.random((230, 3))]
+    rows = [
+        core.Row(trial=str(n), point=p, observations=(core.Observation(observable="y", value=_hill(p)),))
+        for n, p in enumerate(points)
+    ]
+    results = core.Results(rows=rows)
+    batch = Bayes().propose(MANY, results, 20, 5)
+    assert batch == Bayes().propose(MANY, results, 20, 5)
+    assert not any(core.violations(MANY, p.point) for p in batch)
+    found = np.array([list(p.point.values()) for p in batch])
+    assert min(np.linalg.norm(a - b) for i, a in enumerate(found) for b in found[:i]) > 0.003
+    decisions = [p.decision for p in batch if p.decision is not None]
+    assert [d.trials for d in decisions] == [230] * 20
+    # What the first is expected to bring, the others bring no more.
+    scores = [d.score for d in decisions if d.score is not None]
+    assert max(scores[1:]) < 0.5 * scores[0]
+    # Every one of them goes near the top, nearer than any trial before.
+    assert max(_hill(p.point) for p in batch) > max(map(_hill, points))
+    assert np.mean([_hill(p.point) for p in batch]) > np.quantile([_hill(p) for p in points], 0.9)
 
 
 def test_a_failing_region_is_left_quickly() -> None:

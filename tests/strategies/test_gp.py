@@ -7,7 +7,18 @@ from scipy.optimize import approx_fprime
 from scipy.stats import norm
 
 from firstlight.strategies._acquisition import log_ei
-from firstlight.strategies._gp import GP, JITTER, Belief, Hyper, distances, fit, matern, negative_log_posterior
+from firstlight.strategies._gp import (
+    GP,
+    JITTER,
+    MANY,
+    Belief,
+    Hyper,
+    Trend,
+    distances,
+    fit,
+    matern,
+    negative_log_posterior,
+)
 
 
 @pytest.mark.parametrize("gap", [-30.0, -5.0, -1.0, -0.1, 0.0, 2.0])
@@ -49,7 +60,7 @@ def test_the_posterior_is_the_textbook_formula() -> None:
 
     def kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         r2 = (((a[:, None] - b[None]) / hyper.lengths) ** 2).sum(-1)
-        return np.asarray(hyper.signal * matern(r2)[0])
+        return np.asarray(hyper.signal * matern(r2))
 
     k = kernel(x, x) + np.diag(hyper.noise + extra / 64.0 + JITTER)
     inverse, z, ones = np.linalg.inv(k), (y - 40.0) / 8.0, np.ones(9)
@@ -69,6 +80,40 @@ def test_believing_narrows_and_keeps_the_mean() -> None:
     before, after = gp.predict(new), gp.believing(new).predict(new)
     assert (after.deviation < 0.5 * before.deviation).all()
     assert after.mean == pytest.approx(before.mean, abs=0.05)
+
+
+def _many(trend: Trend | None) -> tuple[GP, np.ndarray]:
+    """One that is grown and not begun anew when it believes, and what it is to believe."""
+    rng = np.random.default_rng(4)
+    x = rng.random((MANY + 20, 3))
+    known = rng.random(len(x)) * 0.1
+    hyper = Hyper(np.array([0.3, 0.5, 2.0]), 1e-2, 1.2)
+    return GP(x, 7.0 + np.sin(5 * x[:, 0]), known, np.arange(3), hyper, 7.0, 0.6, trend), rng.random((4, 3))
+
+
+@pytest.mark.parametrize("trend", [None, lambda x: 7.0 + x[:, 0]])
+def test_grown_by_what_it_believes_it_is_as_if_begun_anew(trend: Trend | None) -> None:
+    gp, believed = _many(trend)
+    new = np.random.default_rng(5).random((30, 3))
+    grown = gp.believing(believed[:1]).believing(believed[1:])
+    anew = GP(grown.x, grown.y, grown.extra, gp.owner, gp.hyper, gp.shift, gp.unit, trend)
+    assert grown.predict(new).mean == pytest.approx(anew.predict(new).mean, rel=1e-9)
+    assert grown.predict(new).deviation == pytest.approx(anew.predict(new).deviation, rel=1e-6)
+    assert grown.between(new[:5], believed[[0] * 5]) == pytest.approx(
+        anew.between(new[:5], believed[[0] * 5]), abs=1e-9
+    )
+
+
+@pytest.mark.parametrize("trend", [None, lambda x: 7.0 + x[:, 0]])
+def test_what_it_watches_it_judges_as_anything_else(trend: Trend | None) -> None:
+    gp, believed = _many(trend)
+    seen = np.random.default_rng(6).random((50, 3))
+    watching = gp.watching(seen)
+    for _ in range(3):
+        quick, plain = watching.predict(seen), watching.predict(seen.copy())
+        assert quick.mean == pytest.approx(plain.mean, rel=1e-9)
+        assert quick.deviation == pytest.approx(plain.deviation, rel=1e-6)
+        watching, believed = watching.believing(believed[:2]), believed[1:]
 
 
 def test_a_fit_finds_which_parameter_matters() -> None:

@@ -87,8 +87,9 @@ class Shelf:
         return sorted(found.values(), key=lambda r: (len(r.trial), r.trial))
 
     def _append(self, content: bytes) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
         fresh = not self._path.exists()
+        if fresh:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
         with open(self._path, "ab", buffering=0) as file:
             before = file.seek(0, os.SEEK_END)
             try:
@@ -106,10 +107,11 @@ class Shelf:
 
     def _catch_up(self) -> None:
         """Read the file again where it is not as this process left it: at the start, and after another one wrote."""
-        if not self._path.exists():
+        try:
+            if self._path.stat().st_size == self._size:
+                return
+        except FileNotFoundError:
             self._digests, self._size = {}, 0
-            return
-        if self._path.stat().st_size == self._size:
             return
         with open(self._path, "r+b") as file:
             content = file.read()

@@ -3,12 +3,12 @@
 import asyncio
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 from urllib.parse import quote
 
 import msgspec
@@ -20,6 +20,18 @@ from ._shelf import Line, Shelf, line
 from ._table import columns
 
 T = TypeVar("T")
+
+
+class _Waiting(NamedTuple):
+    """A row to be written, and who waits for it."""
+
+    campaign: str
+    text: Line
+    loop: asyncio.AbstractEventLoop
+    kept: asyncio.Future[str]
+
+
+_Answer = tuple[asyncio.Future[str], str | Exception]
 
 
 class FileCatalog:
@@ -37,15 +49,20 @@ class FileCatalog:
     def __init__(self, root: str | Path, versions: Mapping[str, str] | None = None) -> None:
         self.root, self.versions = Path(root), dict(versions or {})
         self._shelves: dict[str, Shelf] = {}
-        self._waiting: SimpleQueue[tuple[str, Line, Future[str]]] = SimpleQueue()
+        self._waiting: SimpleQueue[_Waiting] = SimpleQueue()
+        self._sending: set[asyncio.AbstractEventLoop] = set()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="catalog")
 
     async def ingest(self, campaign: Campaign, row: Row) -> str:
         """Raises ValueError where the trial is kept with other content, Unavailable where the disk refuses."""
-        kept: Future[str] = Future()
-        self._waiting.put((campaign.spec.id, line(row), kept))
-        self._thread.submit(self._write_waiting)
-        return await asyncio.wrap_future(kept)
+        loop = asyncio.get_running_loop()
+        kept: asyncio.Future[str] = loop.create_future()
+        self._waiting.put(_Waiting(campaign.spec.id, line(row), loop, kept))
+        if loop not in self._sending:
+            # After all that the loop has to do at this moment, which may be more rows.
+            self._sending.add(loop)
+            loop.call_soon(self._send, loop)
+        return await kept
 
     async def publish(self, campaign: Campaign) -> tuple[str, str, int]:
         """The rows kept so far as a dataset: id, digest, number of rows. Raises as `ingest` does."""
@@ -61,25 +78,30 @@ class FileCatalog:
                 return path
         raise LookupError(f"there is no dataset {id!r} of {campaign or 'any campaign'} in {self.root}")
 
+    def _send(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._sending.discard(loop)
+        self._thread.submit(self._write_waiting)
+
     def _write_waiting(self) -> None:
-        """Write all rows that wait, not only the one this call was made for: they share one sync a campaign."""
-        batches: dict[str, list[tuple[Line, Future[str]]]] = {}
+        """Write all rows that wait, not only those this call was made for: they share one sync a campaign."""
+        batches: dict[str, list[_Waiting]] = {}
         with suppress(Empty):
             while True:
-                campaign, text, kept = self._waiting.get_nowait()
-                if kept.set_running_or_notify_cancel():
-                    batches.setdefault(campaign, []).append((text, kept))
+                waiting = self._waiting.get_nowait()
+                batches.setdefault(waiting.campaign, []).append(waiting)
+        answers: dict[asyncio.AbstractEventLoop, list[_Answer]] = {}
         for campaign, batch in batches.items():
             said: Sequence[str | Exception]
             try:
-                said = self._try(partial(self._shelf(campaign).keep, [text for text, _ in batch]))
-            except (Unavailable, ValueError) as error:
+                said = self._try(partial(self._shelf(campaign).keep, [waiting.text for waiting in batch]))
+            except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it
                 said = [error] * len(batch)
-            for (_, kept), answer in zip(batch, said, strict=True):
-                if isinstance(answer, Exception):
-                    kept.set_exception(answer)
-                else:
-                    kept.set_result(answer)
+            for waiting, answer in zip(batch, said, strict=True):
+                answers.setdefault(waiting.loop, []).append((waiting.kept, answer))
+        for loop, mine in answers.items():
+            # A loop that was closed meanwhile has nobody left to tell.
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(_tell, mine)
 
     def _publish(self, spec: CampaignSpec) -> tuple[str, str, int]:
         rows = self._shelf(spec.id).rows()
@@ -105,3 +127,13 @@ class FileCatalog:
             return work()
         except OSError as error:
             raise Unavailable(f"the catalog in {self.root} cannot be used: {error}") from error
+
+
+def _tell(answers: Sequence[_Answer]) -> None:
+    for kept, answer in answers:
+        if kept.done():
+            continue
+        if isinstance(answer, Exception):
+            kept.set_exception(answer)
+        else:
+            kept.set_result(answer)

@@ -68,6 +68,7 @@ async def run(
     )
     spec = _spec.read(here, source, changes)
     async with open_app(here) as app:
+        await _rehearse(here, app, spec)
         spec = await app.create(spec, parts.app.person())
         here.say(f"campaign {spec.id}")
         await _run(here, app, spec.id, 0, from_start=True)
@@ -75,6 +76,21 @@ async def run(
             await baselines(here, app, spec, baseline)
         await _end(here, app, spec.id, with_report)
     return Exit.DONE
+
+
+async def _rehearse(here: Here, app: "parts.app.App", spec: core.CampaignSpec) -> None:
+    """A dry run in a laboratory, before the first motion."""
+    try:
+        wrong, known = await app.rehearse(spec)
+    except core.Unavailable as error:
+        raise Problem(
+            Exit.UNAVAILABLE, f"its laboratory cannot be reached: {error}",
+            hint="Switch it on; `firstlight facility doctor NAME` looks at each instrument.",
+        ) from error  # fmt: skip
+    if wrong:
+        raise Problem(Exit.BAD_INPUT, f"no trial could be performed: {'; '.join(wrong)}", problems=tuple(wrong))
+    for line in known:
+        here.warn(line)
 
 
 async def resume(here: Here, id: Id, parallel: Parallel = None, with_report: WithReport = True) -> Exit | None:

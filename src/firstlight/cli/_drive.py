@@ -76,7 +76,8 @@ class Lines:
         if (isinstance(fact, worth) or moved) and not ended:
             self._here.say(words.sentence(fact, id))
         if isinstance(fact, core.ActionEscalated | core.ActionLost):
-            self._here.say(f"  firstlight approve {id} {words.short(id, fact.action)}")
+            verb = "attend" if isinstance(fact, core.ActionLost) else "approve"
+            self._here.say(f"  firstlight {verb} {id} {words.short(id, fact.action)}")
 
     def look(self, board: Board, holder: str) -> None:
         """Nothing more to say."""

@@ -24,7 +24,7 @@ from ._verb import open_app, settings, verb
 PATIENCE = 10.0
 """Seconds that a facility has for saying how it is."""
 Name = Annotated[str, typer.Argument(metavar="NAME", help="What campaigns call it.", show_default=False)]
-Kind = Annotated[str, typer.Argument(metavar="KIND", help="What it is: local, iri, ...", show_default=False)]
+Kind = Annotated[str, typer.Argument(metavar="KIND", help="What it is: local, slurm, iri, ...", show_default=False)]
 Options = Annotated[
     list[str] | None,
     typer.Argument(metavar="[OPTION=VALUE ...]", help="Its options, values as in YAML.", show_default=False),

@@ -348,7 +348,8 @@ def _waiting(board: Board) -> list[RenderableType]:
     lines: list[RenderableType] = [Text(), Text(f"waiting for a person: {len(asked)}", "yellow")]
     for a in asked[:2]:
         lines.append(Text(f"  {a.question}", overflow="ellipsis", no_wrap=True))
-        lines.append(Text(f"  firstlight approve {id} {words.short(id, a.action.id)}", "bold"))
+        verb = "attend" if a.status == "lost" else "approve"
+        lines.append(Text(f"  firstlight {verb} {id} {words.short(id, a.action.id)}", "bold"))
     return lines
 
 

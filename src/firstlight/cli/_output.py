@@ -144,6 +144,8 @@ def explain(error: Exception) -> Problem:
         return Problem(Exit.DAMAGED, f"the journal cannot be followed: {message}", hint=hint)
     if isinstance(error, (core.Unavailable, core.Conflict, parts.journal.Unfit, OSError)):
         return Problem(Exit.UNAVAILABLE, " ".join(message.split()))
+    if isinstance(error, parts.lab.BadLaboratory):
+        return Problem(Exit.BAD_INPUT, message)
     return Problem(Exit.BUG, f"internal error: {type(error).__name__}: {message}", hint=REPORT_A_BUG)
 
 

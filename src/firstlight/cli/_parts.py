@@ -5,11 +5,32 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .. import app, backtest, catalog, config, domains, journal, plugins, reports
+    from ..facilities.lab import discovery
+    from ..facilities.lab import facility as lab
+    from ..facilities.lab.twin import up as twin
 
-__all__ = ["app", "backtest", "catalog", "config", "domains", "journal", "plugins", "reports"]
+__all__ = [
+    "app",
+    "backtest",
+    "catalog",
+    "config",
+    "discovery",
+    "domains",
+    "journal",
+    "lab",
+    "plugins",
+    "reports",
+    "twin",
+]
+
+_ELSEWHERE = {
+    "discovery": "facilities.lab.discovery",
+    "lab": "facilities.lab.facility",
+    "twin": "facilities.lab.twin.up",
+}
 
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        return import_module(f"firstlight.{name}")
+        return import_module(f"firstlight.{_ELSEWHERE.get(name, name)}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

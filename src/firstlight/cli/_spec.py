@@ -32,7 +32,7 @@ def read(here: Here, source: str, changes: Changes) -> core.CampaignSpec:
     # A specification is read before there is anything to write to: a wrong one leaves no trace.
     app = parts.app.App.open(replace(settings(here), journal="memory"))
     if source in parts.plugins.names("domains") and not Path(source).is_file():
-        spec = _domain(source)
+        spec = _domain(source, app, changes)
     elif Path(source).is_file() or source.endswith(_FILES):
         spec = app.read_spec(Path(source))
     else:
@@ -42,10 +42,16 @@ def read(here: Here, source: str, changes: Changes) -> core.CampaignSpec:
     return app.check_spec(_changed(spec, changes))
 
 
-def _domain(name: str) -> core.CampaignSpec:
+def _domain(name: str, app: "parts.app.App", changes: Changes) -> core.CampaignSpec:
     domain: parts.domains.Domain = parts.plugins.load("domains", name)
     if missing := domain.missing():
         raise Problem(Exit.BAD_INPUT, missing)
+    if domain.laboratory not in ("", changes.facility, *app.kinds):
+        raise Problem(
+            Exit.BAD_INPUT,
+            f"{name} is performed in laboratory {domain.laboratory!r}, which this data directory has not",
+            hint="`firstlight lab up` starts one that is simulated.",
+        )  # fmt: skip
     return domain.campaign()
 
 

@@ -44,13 +44,13 @@ def register(app: typer.Typer) -> None:
 
 async def inject(here: Here, id: Id, values: Values = None, note: Note = "") -> None:
     """Have a point tried: the next suggestion is yours."""
-    given = _pairs(values, "every parameter and its value, as in temperature=80 solvent=DMF")
+    given = pairs(values, "every parameter and its value, as in temperature=80 solvent=DMF")
     await _say(here, id, "requested", lambda app, board: app.requested(board.spec, given, note))
 
 
 async def forbid(here: Here, id: Id, region: Ranges = None, reason: Reason = "") -> None:
     """Keep out of a region: no point inside all of these ranges and values at once."""
-    given = _pairs(region, "parameters and ranges, as in temperature=80..100 solvent=DMF")
+    given = pairs(region, "parameters and ranges, as in temperature=80..100 solvent=DMF")
     await _say(here, id, "forbidden", lambda app, board: app.forbidden(board.spec, given, reason))
 
 
@@ -59,14 +59,14 @@ async def allow(here: Here, id: Id, region: Ranges = None, reason: Reason = "") 
 
     def word(app: "parts.app.App", board: Board) -> core.Fact:
         there = "; ".join(map(core.region_words, board.campaign.forbidden)) or "none"
-        return app.allowed(board.spec, _pairs(region, f"the region; forbidden are: {there}"), reason)
+        return app.allowed(board.spec, pairs(region, f"the region; forbidden are: {there}"), reason)
 
     await _say(here, id, "allowed", word)
 
 
 async def correct(here: Here, id: Id, trial: TrialId, values: Values = None, note: Note = "") -> None:
     """Put values of a trial right: parameters as they were run, and what was observed."""
-    given = _pairs(values, "what came out otherwise, as in temperature=81.5 yield=0.93")
+    given = pairs(values, "what came out otherwise, as in temperature=81.5 yield=0.93")
     await _say(
         here, id, "corrected", lambda app, board: app.corrected(board.spec, find_trial(board, trial), given, note)
     )
@@ -114,7 +114,7 @@ async def _say(here: Here, id: str, done: str, word: Callable[["parts.app.App", 
     here.tell({"campaign": id, "word": done}, f"{words.sentence(fact, id)}{later}")
 
 
-def _pairs(given: list[str] | None, wanted: str) -> dict[str, Any]:
+def pairs(given: list[str] | None, wanted: str) -> dict[str, Any]:
     """NAME=VALUE, each once. Raises Problem."""
     found: dict[str, Any] = {}
     if not given:

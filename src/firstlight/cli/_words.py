@@ -142,6 +142,8 @@ def sentence(fact: core.Fact, campaign: str) -> str:
 
 def _said(fact: core.Fact, of: Callable[[str], str]) -> str:
     match fact:
+        case core.ActionAttested(action=id, measured=outcome, note=note):
+            return f"{of(id)} was performed, as a person says: {_outcome(outcome)}" + _because(note)
         case core.PointRequested(point=values, note=note):
             return f"requested: {_plain(values)}" + _because(note)
         case core.RegionForbidden(region=region, reason=reason):
@@ -177,8 +179,8 @@ def _other(fact: core.Fact, of: Callable[[str], str]) -> str:
     match fact:
         case core.ActionDispatched(action=id):
             return f"{of(id)} dispatched"
-        case core.ActionLost(action=id):
-            return f"{of(id)} is lost: nobody knows whether it was performed"
+        case core.ActionLost(action=id, reason=reason):
+            return f"{of(id)} is lost: {reason or 'nobody knows whether it was performed'}"
         case core.ActionPlaced(action=id, facility=facility, reason=reason):
             return f"{of(id)} goes to {facility}" + (f": {reason}" if reason else "")
         case core.CancelRequested(action=id, facility=facility):

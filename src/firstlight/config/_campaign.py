@@ -8,7 +8,7 @@ import msgspec
 import yaml
 from msgspec.structs import replace
 
-from firstlight.core import CampaignSpec, Categorical, Problem, StepSpec, problems
+from firstlight.core import CALLER, CampaignSpec, Categorical, Problem, StepSpec, problems
 
 from ._border import Border
 from ._document import FLOAT, YAML_12, Items, Table, line_at, line_of, marked, read_json, read_text, whole
@@ -50,6 +50,7 @@ def load_campaign(
     document = _document(source, name)
     border = Border(units, directory)
     strict = _strict(document, border)
+    _once(strict, known.computes)
     spec = typed(strict, border)
     if spec is None or border.noted:
         raise BadCampaign([p for p, _ in border.noted], name, [line for _, line in border.noted])
@@ -151,6 +152,18 @@ def _strict(document: Table, border: Border) -> Table:
         line = line_of(given, "fidelity")
         made.put("fidelity", fidelity(given["fidelity"], line, made.get("parameters", Items()), border), line)
     return made
+
+
+def _once(strict: Table, computes: Callable[[str], bool]) -> None:
+    """What is not a computation is not performed again in doubt, unless somebody says that it may be."""
+    procedure = strict.get("procedure")
+    steps = procedure.get("steps") if isinstance(procedure, Table) else None
+    for step in steps if isinstance(steps, Items) else ():
+        if not isinstance(step, Table) or "repeatable" in step:
+            continue
+        facility = step.get("facility", "local")
+        if isinstance(facility, str) and facility not in ("", CALLER) and not computes(facility):
+            step.put("repeatable", False)
 
 
 def _at_home(spec: CampaignSpec, directory: Path, computes: Callable[[str], bool]) -> CampaignSpec:

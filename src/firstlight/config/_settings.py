@@ -75,14 +75,19 @@ def load_settings(data_dir: Path | None, environ: Mapping[str, str]) -> Settings
     return Settings(data_dir=root, journal=journal, facilities=facilities)
 
 
+def check_facility_name(name: str) -> None:
+    """Raises BadSettings where nothing can be called so."""
+    if not _NAME.fullmatch(name) or name in ("any", CALLER):
+        raise BadSettings(f"{name!r} cannot name a facility. Use lower-case letters, digits and hyphens; not any.")
+
+
 def add_facility(settings: Settings, name: str, options: Mapping[str, Any]) -> Path:
     """Add a facility's table at the end of the settings file, whose other lines stay as they are; the file.
 
     Raises BadSettings where the name is taken or no name, OSError where the file cannot be written.
     """
     file = settings.data_dir / FILE
-    if not _NAME.fullmatch(name) or name in ("any", CALLER):
-        raise BadSettings(f"{name!r} cannot name a facility. Use lower-case letters, digits and hyphens; not any.")
+    check_facility_name(name)
     if name in settings.facilities:
         raise BadSettings(f"{file}: there is a facility {name} already. Change it there.")
     before = file.read_text(encoding="utf-8") if file.exists() else ""

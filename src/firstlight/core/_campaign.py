@@ -17,6 +17,8 @@ WAITING = ("proposed", "permitted", "escalated")
 """Nothing has been done yet."""
 UNDERWAY = ("dispatched", "lost", "accepted")
 """The world may be being touched."""
+BEGUN = (*UNDERWAY, "succeeded", "failed")
+"""It was sent to a facility."""
 
 
 class InconsistentError(Exception):
@@ -28,7 +30,8 @@ class ActionState(Value, frozen=True):
 
     `placement` is how its facility was chosen, None where the specification names it. `left` are facilities to which
     it was sent and that went away, which may still perform it: whatever comes of that counts for nothing. `recalled`
-    are those of them that have been asked to end it. `sent` is when it was last dispatched (seconds since 1970 UTC).
+    are those of them that have been asked to end it. `sent` is when it was last dispatched (seconds since 1970 UTC),
+    `approved` the number of the fact by which a person last approved it.
     """
 
     action: Action
@@ -42,13 +45,16 @@ class ActionState(Value, frozen=True):
     left: tuple[str, ...] = ()
     recalled: tuple[str, ...] = ()
     sent: float = 0.0
+    approved: int = 0
 
     @property
     def permit(self) -> Permit:
         """Leave to perform it. Raises ValueError where policy has not given it."""
         if self.status not in ("permitted", *UNDERWAY):
             raise ValueError(f"action {self.action.id} is {self.status}, not permitted")
-        return Permit(action=self.action, policies=self.policies, agreement=self.agreement)
+        return Permit(
+            action=self.action, policies=self.policies, agreement=self.agreement, approved=self.approved
+        )  # fmt: skip
 
     @property
     def settling(self) -> bool:
@@ -72,18 +78,28 @@ class Trial(Value, frozen=True):
     @property
     def started(self) -> bool:
         """Whether any of its actions has been sent to a facility."""
-        return any(a.left or a.status in (*UNDERWAY, "succeeded", "failed") for a in self.actions.values())
+        # Loops, here and below: these are asked of every open trial at every step.
+        for a in self.actions.values():  # noqa: SIM110
+            if a.status in BEGUN or a.left:
+                return True
+        return False
 
     @property
     def settled(self) -> bool:
         """Whether nothing of it runs or will run: all succeeded, or one failed and none is under way."""
-        if self.failure is None:
-            return all(a.status == "succeeded" for a in self.actions.values())
-        return not any(a.status in UNDERWAY for a in self.actions.values())
+        sound = self.failure is None
+        for a in self.actions.values():  # noqa: SIM110
+            if a.status != "succeeded" if sound else a.status in UNDERWAY:
+                return False
+        return True
 
     @property
     def failed(self) -> bool:
         return self.failure is not None
+
+    def ready(self, action: ActionState) -> bool:
+        """Whether it is sound, and all predecessors of this action of it have succeeded."""
+        return self.failure is None and all(self.actions[b].status == "succeeded" for b in action.action.after)
 
 
 class Requested(Value, frozen=True):
@@ -153,12 +169,12 @@ class Campaign(Value, frozen=True):
     @property
     def unsettled(self) -> int:
         """Trials that hold a place: proposed, and neither succeeded, failed nor withdrawn."""
-        return sum(not t.settled for t in self.open.values())
+        return len([t for t in self.open.values() if not t.settled])
 
     @property
     def started(self) -> int:
         """Trials that hold a slot."""
-        return sum(t.started and not t.settled for t in self.open.values())
+        return len([t for t in self.open.values() if t.started and not t.settled])
 
     @property
     def trials_left(self) -> int | None:
@@ -254,13 +270,18 @@ class Campaign(Value, frozen=True):
 
         Points that people requested come first.
         """
-        batch, asked, left = self.spec.batch, len(self.requested), self._left
+        batch, asked = self.spec.batch, len(self.requested)
         whole = max(0, self._free - asked) // batch * batch
+        if not whole:
+            return 0
+        left = self._left
         return whole if left is None else min(whole, max(0, left - asked))
 
     @property
     def due(self) -> tuple[Requested, ...]:
         """The points requested by people for which there is a place now."""
+        if not self.requested:
+            return ()
         left = self._left
         return self.requested[: self._free if left is None else min(self._free, left)]
 
@@ -271,10 +292,8 @@ class Campaign(Value, frozen=True):
     def ready(self, *status: ActionStatus) -> Iterator[tuple[Trial, ActionState]]:
         """Actions with one of these statuses in sound trials, all of whose predecessors have succeeded."""
         for trial in self.open.values():
-            if trial.failure is not None:
-                continue
             for a in trial.actions.values():
-                if a.status in status and all(trial.actions[b].status == "succeeded" for b in a.action.after):
+                if a.status in status and trial.ready(a):
                     yield trial, a
 
     @property

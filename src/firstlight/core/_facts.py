@@ -5,7 +5,7 @@ that old records cannot follow raises `SCHEMA` and adds an upcast in `_codec`.
 """
 
 from ._goal import Standing
-from ._nouns import Action, Asked, Decision, EarlierCampaign, Failure, Measured, Observation
+from ._nouns import Action, Asked, Decision, EarlierCampaign, Failure, Measured, Observation, Sample
 from ._problem import Budget, CampaignSpec, Forbid, Point, Value
 
 SCHEMA = 1
@@ -124,9 +124,19 @@ class ActionAccepted(Event, frozen=True):
 
 
 class ActionLost(Event, frozen=True):
-    """Dispatched, not repeatable, and the facility knows nothing of it: a person must look."""
+    """Nobody knows whether an action that may not be repeated was performed (`reason` is why): a person must look."""
 
     action: str
+    reason: str = ""
+    samples: tuple[Sample, ...] = ()
+
+
+class ActionAttested(Event, frozen=True):
+    """A person has looked: a lost action was performed, and this is what came of it."""
+
+    action: str
+    measured: Measured = Measured()
+    note: str = ""
 
 
 class ActionSucceeded(Event, frozen=True):
@@ -302,6 +312,7 @@ Fact = (
     | TrialRevised
     | BudgetChanged
     | ActionPlaced
+    | ActionAttested
 )
 
 
@@ -309,6 +320,7 @@ BY_PERSON = (
     TrialAdded,
     ActionApproved,
     ActionRefused,
+    ActionAttested,
     CampaignPaused,
     CampaignResumed,
     CampaignStopped,

@@ -1,11 +1,14 @@
 """What a campaign owes the world next: the loop, read from top to bottom."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from typing import get_args
 
-from ._campaign import Campaign, Requested, Trial
+from ._campaign import ActionState, ActionStatus, Campaign, Requested, Trial
 from ._nouns import Action, Permit
 from ._problem import Value
 from ._steering import forbidden
+
+_STATUSES = get_args(ActionStatus)
 
 
 class Due(Value, frozen=True):
@@ -103,30 +106,34 @@ def next_steps(campaign: Campaign) -> Iterator[Step]:
     """Pure: the same campaign owes the same steps, today and after any crash."""
     if campaign.closed:
         return
-    ending = campaign.ending
+    ending, found = campaign.ending, _by_status(campaign)
     if not ending and not campaign.paused:
         for request in campaign.due:
             yield Grant(subject=f"request {request.seq}", request=request)
-        if campaign.designable > 0 and not campaign.exhausted:
-            yield Design(subject="design", count=campaign.designable)
-        for a in campaign.placeable:
-            yield Place(subject=a.action.id, action=a.action)
-        for _, a in campaign.ready("proposed"):
-            if a.action.facility:
+        if not campaign.exhausted and (count := campaign.designable) > 0:
+            yield Design(subject="design", count=count)
+        if not all(a.action.facility for _, a in found["proposed"]):
+            for a in campaign.placeable:
+                yield Place(subject=a.action.id, action=a.action)
+        for trial, a in found["proposed"]:
+            if a.action.facility and trial.ready(a):
                 yield Check(subject=a.action.id, action=a.action)
-        yield from _executions(campaign)
+        yield from _executions(campaign, found["permitted"])
     if ending:
         yield from _endings(campaign, ending)
     elif campaign.forbidden:
         yield from _barred(campaign)
-    for a in campaign.actions("dispatched"):
+    for _, a in found["dispatched"]:
         yield Reattach(subject=a.action.id, permit=a.permit)
-    for a in campaign.actions("accepted"):
+    for trial, a in found["accepted"]:
         yield Measure(subject=a.action.id, action=a.action, job=a.job)
-        if campaign.cancel and not a.cancelling:
+        # Nothing that is still queued or runs of a trial that has failed is of use, and others may be waiting for it.
+        if (campaign.cancel or trial.failed) and not a.cancelling:
             yield Cancel(subject=f"cancel {a.action.id}", action=a.action, job=a.job)
     for trial in campaign.open.values():
-        yield from _recalls(trial)
+        for a in trial.actions.values():
+            if a.left:
+                yield from _recalls(a)
         if trial.settled:
             yield Ingest(subject=trial.id, trial=trial.id)
     for id in campaign.amended:
@@ -144,13 +151,23 @@ def next_steps(campaign: Campaign) -> Iterator[Step]:
             yield Close(subject="campaign", reason=done)
 
 
-def _executions(campaign: Campaign) -> Iterator[Step]:
-    """Permitted actions: those of started trials first, then of new ones while there are slots."""
-    slots = campaign.parallel - campaign.started
-    for trial, a in campaign.ready("permitted"):
-        if trial.started:
-            yield Execute(subject=a.action.id, permit=a.permit)
+def _by_status(campaign: Campaign) -> Mapping[str, list[tuple[Trial, ActionState]]]:
+    found: dict[str, list[tuple[Trial, ActionState]]] = {status: [] for status in _STATUSES}
     for trial in campaign.open.values():
+        for a in trial.actions.values():
+            found[a.status].append((trial, a))
+    return found
+
+
+def _executions(campaign: Campaign, permitted: Sequence[tuple[Trial, ActionState]]) -> Iterator[Step]:
+    """Permitted actions: those of started trials first, then of new ones while there are slots."""
+    if not permitted:
+        return
+    for trial, a in permitted:
+        if trial.started and trial.ready(a):
+            yield Execute(subject=a.action.id, permit=a.permit)
+    slots = campaign.parallel - campaign.started
+    for trial in {trial.id: trial for trial, _ in permitted}.values():
         if slots <= 0:
             return
         if not trial.started and trial.failure is None:
@@ -180,11 +197,10 @@ def _endings(campaign: Campaign, reason: str) -> Iterator[Step]:
             yield Execute(subject=a.action.id, permit=a.permit)
 
 
-def _recalls(trial: Trial) -> Iterator[Step]:
-    for a in trial.actions.values():
-        for facility in a.left:
-            if facility not in a.recalled:
-                yield Recall(subject=f"recall {a.action.id} {facility}", action=a.action, facility=facility)
+def _recalls(a: ActionState) -> Iterator[Step]:
+    for facility in a.left:
+        if facility not in a.recalled:
+            yield Recall(subject=f"recall {a.action.id} {facility}", action=a.action, facility=facility)
 
 
 def _barred(campaign: Campaign) -> Iterator[Step]:

@@ -10,6 +10,7 @@ Cause = Literal[
     "invalid-input",
     "invalid-output",
     "instrument-fault",
+    "interlock",
     "timed-out",
     "out-of-memory",
     "crashed",
@@ -59,11 +60,16 @@ class Action(Value, frozen=True):
 
 
 class Permit(Value, frozen=True):
-    """Leave to perform exactly one action. A facility accepts nothing else."""
+    """Leave to perform exactly one action. A facility accepts nothing else.
+
+    `approved` is the number of the fact by which a person last approved it, 0 where none did. Of an action in doubt, a
+    later one says that it was not performed; the same one is no more than a request that comes twice.
+    """
 
     action: Action
     policies: tuple[str, ...]
     agreement: str = ""
+    approved: int = 0
 
 
 class Allowed(Value, frozen=True, tag="allowed"):
@@ -103,11 +109,32 @@ class Observation(Value, frozen=True):
             raise ValueError(f"sigma of observation {self.observable!r} must be zero or more, not {self.sigma}")
 
 
+class Use(Value, frozen=True):
+    """What went into a sample, or what it was taken from: an amount of a material, and by which action."""
+
+    material: str
+    amount: float = 0.0
+    unit: str = ""
+    action: str = ""
+    at: float = 0.0
+
+
+class Sample(Value, frozen=True):
+    """A piece of matter with an identity, where it is, and all that went into it and was done to it, in order."""
+
+    id: str
+    kind: str = ""
+    location: str = ""
+    uses: tuple[Use, ...] = ()
+    state: str = ""
+    """What became of it: "measured", "failed", "discarded"; "" while nothing has."""
+
+
 class Measured(Value, frozen=True, tag="measured"):
     """An action that succeeded. `as_run` gives the point's values where they differ from those requested.
 
     `started` and `ended` are the facility's own clock (seconds since 1970 UTC, 0 where unknown). `used` is what it
-    took of the facility, by unit ("node-hours", "attempts" ...).
+    took of the facility, by unit ("node-hours", "attempts" ...). `samples` are those that it touched, as they are now.
     """
 
     observations: tuple[Observation, ...] = ()
@@ -117,6 +144,7 @@ class Measured(Value, frozen=True, tag="measured"):
     started: float = 0.0
     ended: float = 0.0
     used: dict[str, float] = {}
+    samples: tuple[Sample, ...] = ()
 
 
 class Failure(Value, frozen=True, tag="failure"):
@@ -131,6 +159,7 @@ class Failure(Value, frozen=True, tag="failure"):
     started: float = 0.0
     ended: float = 0.0
     used: dict[str, float] = {}
+    samples: tuple[Sample, ...] = ()
 
 
 Outcome = Measured | Failure

@@ -6,8 +6,10 @@ from typing import Protocol, runtime_checkable
 
 from ._campaign import Campaign
 from ._facts import Entry, Fact
+from ._instruments import InstrumentDescription, Reading, Run
 from ._nouns import (
     Action,
+    Cause,
     EarlierCampaign,
     FacilityStatus,
     Finding,
@@ -16,6 +18,7 @@ from ._nouns import (
     Permit,
     Placement,
     Proposal,
+    Sample,
     Verdict,
 )  # fmt: skip
 from ._problem import CampaignSpec, Point, Value
@@ -82,6 +85,25 @@ class Unavailable(Exception):
     """A facility, journal or catalog cannot be reached just now. Nothing is known; ask again later."""
 
 
+class InDoubt(Exception):
+    """It was sent, or was under way, and nobody can tell what came of it, now or later: a person must look.
+
+    `samples` are those that it may have touched.
+    """
+
+    def __init__(self, message: str = "", samples: tuple[Sample, ...] = ()) -> None:
+        super().__init__(message)
+        self.samples = samples
+
+
+class NotStarted(Exception):
+    """An instrument refused to begin, and nothing has happened; `cause` is that of the failure."""
+
+    def __init__(self, message: str, cause: Cause = "refused") -> None:
+        super().__init__(message)
+        self.cause: Cause = cause
+
+
 class Facility(Protocol):
     """Execute and measure: a machine room or a laboratory.
 
@@ -103,7 +125,10 @@ class Facility(Protocol):
         ...
 
     async def outcome(self, job: str) -> Outcome:
-        """Wait for the job to end. What the world may do is an outcome, never an exception."""
+        """Wait for the job to end. What the world may do is an outcome, never an exception.
+
+        Raises InDoubt where nobody knows what came of an action that may not be repeated.
+        """
         ...
 
     async def cancel(self, job: str) -> None:
@@ -138,6 +163,80 @@ class Examinable(Protocol):
 
         It performs nothing and changes nothing. It raises nothing: what cannot be looked at is a finding too.
         """
+        ...
+
+
+@runtime_checkable
+class Foresees(Protocol):
+    """What a facility has besides if it plans ahead."""
+
+    async def expect(self, trial: str, actions: Sequence[Action]) -> None:
+        """These actions of a trial are going to be submitted here, each once those that it follows have succeeded.
+
+        Told before the first of them, and again after a crash. It performs nothing and raises nothing.
+        """
+        ...
+
+    async def ended(self, trial: str, performed: Sequence[str]) -> None:
+        """Nothing of a trial will be submitted any more; these of its actions were performed.
+
+        Those of which only a person knows it are among them. May be told again after a crash. Raises nothing.
+        """
+        ...
+
+
+class Instrument(Protocol):
+    """One instrument of a laboratory behind its own protocol. What is checked is checked before it is called.
+
+    A run is known by the permit's action id, and by the handle that `start` returns. Every method may raise
+    Unavailable: nothing was sent, ask again.
+    """
+
+    async def describe(self) -> InstrumentDescription:
+        """What it can do, as it says itself."""
+        ...
+
+    async def start(self, permit: Permit) -> str:
+        """Begin `permit.action.operation` with the arguments `permit.action.settings`; a handle of the run.
+
+        The arguments are typed, complete and in the units of its description. Raises NotStarted where it refused,
+        and InDoubt where it was sent and no answer came. It is never sent twice.
+        """
+        ...
+
+    async def reattach(self, action: str, handle: str) -> str | None:
+        """The handle of a run begun before our own crash; None where the instrument is sure never to have begun it.
+
+        `handle` is "" where the crash came before it was kept. Raises InDoubt where it cannot be told.
+        """
+        ...
+
+    async def status(self, handle: str) -> Run:
+        """How far a run has come. A run that it does not know, or lost, is "unknown", and never "failed"."""
+        ...
+
+    def follow(self, handle: str) -> AsyncIterator[Run]:
+        """How far a run has come, now and at every change, up to and including its end. It outlasts lost connections.
+
+        Where the protocol can push, nothing is polled.
+        """
+        ...
+
+    def watch(self, signals: Sequence[str]) -> AsyncIterator[Reading]:
+        """Readings of signals, first as they are and then at every change, until closed. It outlasts lost connections:
+        while there is none, each signal is read as None."""
+        ...
+
+    async def cancel(self, handle: str) -> None:
+        """Ask a run to end; `follow` then tells what came of it."""
+        ...
+
+    async def safe_stop(self) -> None:
+        """Bring the instrument to a stop that is safe, at once, whatever runs. Never gated. Returns once it is done."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of it. Runs under way go on."""
         ...
 
 
@@ -265,6 +364,18 @@ class Journal(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+@runtime_checkable
+class AppendsTogether(Protocol):
+    """What a journal has besides if many entries cost it little more than one."""
+
+    async def append_all(self, lease: Lease, entries: Sequence[tuple[Entry, str]]) -> None:
+        """Append these entries, each with its mail, as calls of `append` in this order would.
+
+        Returns once all are durable. Where it raises, the first few of them may be durable, and the others are not.
+        """
+        ...
 
 
 class Units(Protocol):

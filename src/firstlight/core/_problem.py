@@ -257,6 +257,8 @@ class StepSpec(Value, frozen=True):
     repeatable: bool = True
     approval: str = ""
     """If not empty, a person must approve every such action; the text is the question put to them."""
+    after: tuple[str, ...] | None = None
+    """The steps that must have succeeded first; None for the one before, in procedures whose steps have an order."""
 
 
 class ProcedureSpec(Value, frozen=True):

@@ -82,7 +82,10 @@ def _apply(campaign: Campaign, entry: Entry) -> Campaign:
             return _move(campaign, id, ("proposed",), status="escalated", question=question)
         case f.ActionApproved(action=id):
             approval = f"approved by {entry.by}"
-            return _move(campaign, id, ("escalated", "lost"), status="permitted", policies=(approval,), question="")
+            return _move(
+                campaign, id, ("escalated", "lost"), status="permitted", policies=(approval,), question="",
+                approved=entry.seq,
+            )  # fmt: skip
         case f.ActionRefused(action=id, reasons=reasons):
             cause: Cause = "lost" if _action(campaign, id).status == "lost" else "refused"
             failure = Failure(cause=cause, message="; ".join(reasons))
@@ -93,17 +96,18 @@ def _apply(campaign: Campaign, entry: Entry) -> Campaign:
             return _move(campaign, id, ("permitted",), status="dispatched", sent=entry.at)
         case f.ActionAccepted(action=id, job=job):
             return _move(campaign, id, ("dispatched",), status="accepted", job=job)
-        case f.ActionLost(action=id):
-            question = (
-                f"{id} was sent and its facility knows nothing of it. Perform it again (approve) or not (refuse)?"
-            )
-            return _move(campaign, id, ("dispatched",), status="lost", question=question)
+        case f.ActionLost(action=id, reason=reason):
+            found = reason or "it was sent and its facility knows nothing of it"
+            question = f"{id}: {found}. Was it performed (attest), shall it be again (approve), or never (refuse)?"
+            return _move(campaign, id, ("dispatched", "accepted"), status="lost", question=question, job="")
         case f.CancelRequested(action=id, facility=facility) if facility:
             return _recall(campaign, id, facility)
         case f.CancelRequested(action=id):
             return _move(campaign, id, ("accepted",), cancelling=True)
         case f.ActionSucceeded(action=id, measured=measured):
             return _succeed(_move(campaign, id, ("accepted",), status="succeeded"), id, measured)
+        case f.ActionAttested(action=id, measured=measured):
+            return _succeed(_move(campaign, id, ("lost",), status="succeeded"), id, measured)
         case f.ActionFailed(action=id, failure=failure):
             before = _action(campaign, id)
             paid = 0.0 if before.status in WAITING else before.action.cost

@@ -10,27 +10,32 @@ from . import _facts as f
 from ._campaign import InconsistentError
 from ._facts import Amendment, Entry, Fact
 from ._goal import Seen, Standing, advance, dominates, latest, losses, met, pooled
-from ._nouns import Action, Cause, Decision, Failure, Measured, Observation
+from ._nouns import Action, Cause, Decision, Failure, Measured, Observation, Sample
 from ._points import inside
 from ._problem import Asset, CampaignSpec, Point, Value
 from ._sources import counts
 
 
 class Span(Value, frozen=True):
-    """When one action was under way: dispatched and ended by the journal's clock, started by the facility's."""
+    """When one action was under way: dispatched and ended by the journal's clock, started by the facility's.
+
+    `instrument` is the one that performed it, by the action's operation ("handler" of "handler.Dispense"), "" where
+    that names none.
+    """
 
     action: str
     facility: str
     dispatched: float
     started: float
     ended: float
+    instrument: str = ""
 
 
 class Row(Value, frozen=True):
     """One trial that has ended (or, in `Results.pending`, that has not).
 
     `rejected` is why a person marked its outcome as bad, "" where nobody did. `revision` is the number of the last
-    fact that corrected or marked it, 0 where none did.
+    fact that corrected or marked it, 0 where none did. `samples` are those it touched.
     """
 
     trial: str
@@ -49,6 +54,7 @@ class Row(Value, frozen=True):
     spans: tuple[Span, ...] = ()
     rejected: str = ""
     revision: int = 0
+    samples: tuple[Sample, ...] = ()
 
     @property
     def ran(self) -> Point:
@@ -243,10 +249,14 @@ class Ledger:
                 of_trial[id] = replace(of_trial[id], facility=facility)
             case f.ActionDispatched(action=id):
                 self._sent[id] = entry.at
-            case f.ActionSucceeded(action=id, measured=outcome):
+            case f.ActionSucceeded(action=id, measured=outcome) | f.ActionAttested(action=id, measured=outcome):
                 self._take(id, outcome, entry.at)
             case f.ActionFailed(action=id, failure=failure):
                 self._take(id, failure, entry.at)
+            case f.ActionLost(action=id, samples=samples):
+                trial = id.rpartition(".")[0]
+                row = self._pending[trial]
+                self._pending[trial] = replace(row, samples=_joined(row.samples, samples))
             case f.ActionRefused(action=id, reasons=reasons):
                 cause: Cause = "lost" if id in self._sent else "refused"
                 self._take(id, Failure(cause=cause, message="; ".join(reasons)), entry.at)
@@ -262,7 +272,7 @@ class Ledger:
             cost = cost or action.cost
             span = Span(
                 action=id, facility=action.facility, dispatched=self._sent.pop(id),
-                started=outcome.started, ended=outcome.ended or at,
+                started=outcome.started, ended=outcome.ended or at, instrument=_instrument(action.operation),
             )  # fmt: skip
             row = replace(row, spans=(*row.spans, span))
         row = _with_outcome(replace(row, ended=at), outcome, cost)
@@ -273,6 +283,7 @@ class Ledger:
         self._end(row)
 
     def _end(self, row: Row) -> None:
+        row = _ended(row)
         self._rows.append(row)
         self._ended[row.trial] = row
 
@@ -290,6 +301,12 @@ class Ledger:
         if self._spec is None:
             raise InconsistentError(f"a history begins with CampaignOpened, not with a change of {row.trial}")
         return standing(self._spec, (self._ended | {row.trial: row}).values())
+
+
+def _instrument(operation: str) -> str:
+    # "package.module:function" is a computation; whatever else has a point in it is an instrument's.
+    name, point, rest = operation.partition(".")
+    return name if point and rest and not set(operation) & set(":/ ") else ""
 
 
 def _amended(ended: Mapping[str, Row], fact: Amendment) -> Row:
@@ -324,4 +341,18 @@ def _with_outcome(row: Row, outcome: Measured | Failure, cost: float) -> Row:
         assets=row.assets + outcome.assets,
         failure=failure,
         cost=row.cost + cost,
+        samples=_joined(row.samples, outcome.samples),
     )
+
+
+def _joined(before: tuple[Sample, ...], after: tuple[Sample, ...]) -> tuple[Sample, ...]:
+    """Each sample once, as it was seen last."""
+    return tuple(({s.id: s for s in before} | {s.id: s for s in after}).values()) if before or after else ()
+
+
+def _ended(row: Row) -> Row:
+    """The row of a trial that has ended: what became of its samples is known then, if it was not before."""
+    if not row.samples:
+        return row
+    end = "measured" if row.failure is None else "discarded" if row.failure.cause == "lost" else "failed"
+    return replace(row, samples=tuple(s if s.state else replace(s, state=end) for s in row.samples))

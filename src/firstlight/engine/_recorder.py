@@ -1,7 +1,8 @@
 """One campaign in memory and its journal, kept in step."""
 
 import asyncio
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 
 from msgspec.structs import replace
 
@@ -18,6 +19,8 @@ class Recorder:
     The campaign in memory is ahead of the disk by the facts being written. That is safe because the journal
     writes in order and stops at the first failure: no fact is durable before those it stands on. A stage goes
     on to its deed only once its own fact is durable, or, where it records none before, `on_disk`.
+
+    One write is under way at a time; what is folded meanwhile is the next one, so that many facts share a sync.
     """
 
     def __init__(
@@ -26,12 +29,23 @@ class Recorder:
         self.journal, self.lease, self.clock, self.by = journal, lease, clock, by
         self.campaign, self.ledger = campaign, ledger
         self.listeners: list[Listener] = []
+        self.broken: BaseException | None = None
+        """Why nothing more can be written: what was folded since the last durable fact is lost."""
         self._beat: asyncio.Future[None] | None = None
         self._on_disk = campaign.seq
-        self._awaiting: list[tuple[int, asyncio.Future[None]]] = []
+        self._folded: list[tuple[Entry, str, Campaign]] = []
+        self._writing: asyncio.Task[None] | None = None
+        self._awaiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
     async def record(self, fact: Fact, by: str = "", mail: str = "") -> None:
         """Fold a fact and make it durable. Raises InconsistentError (nothing is written) or Conflict."""
+        self.fold(fact, by, mail)
+        await self.on_disk()
+
+    def fold(self, fact: Fact, by: str = "", mail: str = "") -> None:
+        """Fold a fact, which becomes durable soon. Raises InconsistentError (nothing is written) or what broke."""
+        if self.broken is not None:
+            raise self.broken
         campaign = self.campaign
         if isinstance(fact, core.TrialAdded) and not fact.trial:
             fact = replace(fact, trial=core.next_trial(campaign))
@@ -41,15 +55,34 @@ class Recorder:
         after = core.reduce(campaign, entry)
         self.ledger.add(entry)
         self.campaign = after
+        self._folded.append((entry, mail, after))
+        if self._writing is None or self._writing.done():
+            self._writing = asyncio.create_task(self._write())
         self.wake()
-        await self.journal.append(self.lease, entry, mail)
-        self._on_disk = max(self._on_disk, entry.seq)
-        for waiting in [w for w in self._awaiting if w[0] <= self._on_disk]:
-            self._awaiting.remove(waiting)
-            if not waiting[1].done():
-                waiting[1].set_result(None)
-        for listen in self.listeners:
-            listen(entry, after)
+
+    async def _write(self) -> None:
+        """Make durable what is folded, batch after batch, until there is no more or the journal fails."""
+        try:
+            while self._folded:
+                batch, self._folded = self._folded, []
+                await append_all(self.journal, self.lease, [(entry, mail) for entry, mail, _ in batch])
+                self._on_disk = batch[-1][0].seq
+                for entry, _, after in batch:
+                    for listen in self.listeners:
+                        listen(entry, after)
+                while self._awaiting and self._awaiting[0][0] <= self._on_disk:
+                    _, durable = self._awaiting.popleft()
+                    if not durable.done():
+                        durable.set_result(None)
+        except BaseException as error:
+            self.broken = error if isinstance(error, Exception) else core.Conflict("writing was interrupted")
+            for _, durable in self._awaiting:
+                if not durable.done():
+                    durable.set_exception(self.broken)
+            self._awaiting.clear()
+            self.wake()
+            if not isinstance(error, Exception):
+                raise
 
     async def answer_mail(self) -> None:
         """Record what people have asked for, or refuse it with the reason."""
@@ -57,20 +90,33 @@ class Recorder:
             refusal = ""
             if isinstance(mail.fact, core.BY_PERSON):
                 try:
-                    await self.record(mail.fact, by=mail.by, mail=mail.id)
+                    self.fold(mail.fact, by=mail.by, mail=mail.id)
                 except core.InconsistentError as error:
                     refusal = str(error)
             else:
                 refusal = f"{type(mail.fact).__name__} is not for a person to record"
             if refusal:
+                # A refusal must not outlive the facts it was given for.
+                await self.on_disk()
                 await self.journal.answer(self.lease, mail.id, refusal)
+        await self.on_disk()
 
     async def on_disk(self) -> None:
         """Wait until every fact folded so far is durable: what is done on their strength must not outlive them."""
+        if self.broken is not None:
+            raise self.broken
         if self._on_disk < self.campaign.seq:
             durable = asyncio.get_running_loop().create_future()
             self._awaiting.append((self.campaign.seq, durable))
             await durable
+
+    async def let_go(self) -> None:
+        """Release the lease, once what was folded is written."""
+        try:
+            if self._writing is not None:
+                await asyncio.wait((self._writing,))
+        finally:
+            await self.lease.release()
 
     def next_change(self) -> asyncio.Future[None]:
         """Done once another fact has been folded."""
@@ -83,6 +129,16 @@ class Recorder:
         if self._beat is not None:
             self._beat.set_result(None)
             self._beat = None
+
+
+async def append_all(journal: Journal, lease: Lease, entries: Sequence[tuple[Entry, str]]) -> None:
+    """Make entries, each with its mail, durable together, as well as the journal can."""
+    if isinstance(journal, core.AppendsTogether):
+        await journal.append_all(lease, entries)
+        return
+    for end in await asyncio.gather(*(journal.append(lease, *one) for one in entries), return_exceptions=True):
+        if end is not None:
+            raise end
 
 
 async def create(spec: CampaignSpec, journal: Journal, clock: Clock, by: str) -> None:

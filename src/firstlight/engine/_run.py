@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from .. import core
-from ..core import Campaign, Fact, Journal, Ports, Step, next_steps
+from ..core import Campaign, Fact, Journal, Ports, next_steps
 from ._recorder import Clock, Listener, Recorder, take_up
 from ._slots import Slots
 from ._stages import Stages
@@ -39,7 +39,7 @@ async def run(
             await _run(recorder, ports, slots or Slots())
         return recorder.campaign
     finally:
-        await recorder.lease.release()
+        await recorder.let_go()
 
 
 async def _run(recorder: Recorder, ports: Ports, slots: Slots) -> None:
@@ -50,6 +50,7 @@ async def _run(recorder: Recorder, ports: Ports, slots: Slots) -> None:
     try:
         with slots.shared_by(recorder.campaign.spec.id, lambda facility: recorder.campaign.wanted(facility)):
             await _loop(recorder, stages)
+            await recorder.on_disk()
         reason = "closed"
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
@@ -72,10 +73,6 @@ async def _loop(recorder: Recorder, stages: Stages) -> None:
             ended.set_exception(error)
         recorder.wake()
 
-    async def take(step: Step) -> None:
-        async for fact in stages.perform(step):
-            await recorder.record(fact)
-
     def begin(subject: str, task: asyncio.Task[None]) -> None:
         underway[subject] = task
         task.add_done_callback(lambda done: settle(done, subject))
@@ -83,10 +80,12 @@ async def _loop(recorder: Recorder, stages: Stages) -> None:
     begin("mail", asyncio.create_task(_read_mail(recorder)))
     try:
         while not recorder.campaign.closed:
+            if recorder.broken is not None:
+                raise recorder.broken
             change = recorder.next_change()
             for step in next_steps(recorder.campaign):
                 if step.subject not in underway:
-                    begin(step.subject, asyncio.create_task(take(step)))
+                    begin(step.subject, asyncio.create_task(stages.take(step)))
             await asyncio.wait((change, ended), return_when=asyncio.FIRST_COMPLETED)
             if ended.done():
                 ended.result()
@@ -130,6 +129,6 @@ async def request(
         try:
             await recorder.answer_mail()
         finally:
-            await recorder.lease.release()
+            await recorder.let_go()
     if refusal:
         raise core.InconsistentError(refusal)

@@ -89,10 +89,9 @@ class Session:
             before = set(self.campaign.open)
             requests = [core.Grant(subject=f"request {r.seq}", request=r) for r in self.campaign.due[:count]]
             for step in requests:
-                await self._take(step)
+                await self._stages.take(step)
             if count > len(requests) and not self.campaign.closed and not self.campaign.ending:
-                async for fact in self._stages.design(count - len(requests)):
-                    await self.recorder.record(fact)
+                await self._stages.keep(self._stages.design(count - len(requests)))
             await self._settle()
             return [t for id, t in self.campaign.open.items() if id not in before and not t.settled]
 
@@ -106,7 +105,7 @@ class Session:
                 raise LookupError(f"trial {trial} is not waiting to be told: ask first, or add a point of your own")
             for state in waiting:
                 self._caller.tell(state.action.id, outcome)
-                await self._take(core.Measure(subject=state.action.id, action=state.action, job=state.job))
+                await self._stages.take(core.Measure(subject=state.action.id, action=state.action, job=state.job))
             await self._settle()
 
     async def add(self, point: Point, outcome: Measured | Failure, source: str) -> None:
@@ -130,7 +129,7 @@ class Session:
         finally:
             self._stages.let_go_all()
             self._thinking.shutdown(wait=False, cancel_futures=True)
-            await self.recorder.lease.release()
+            await self.recorder.let_go()
 
     async def start(self, versions: Mapping[str, str]) -> None:
         """Take the campaign up."""
@@ -148,11 +147,8 @@ class Session:
         waits = core.Design | core.Grant | core.Measure | core.WatchClock | core.Recall
         while steps := [s for s in next_steps(self.campaign) if not isinstance(s, waits)]:
             for step in steps:
-                await self._take(step)
-
-    async def _take(self, step: core.Step) -> None:
-        async for fact in self._stages.perform(step):
-            await self.recorder.record(fact)
+                await self._stages.take(step)
+        await self.recorder.on_disk()
 
 
 async def open_session(

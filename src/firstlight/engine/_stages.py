@@ -18,6 +18,11 @@ log = logging.getLogger(__name__)
 
 FIRST_RETRY, LONGEST_RETRY = 0.25, 30.0
 T = TypeVar("T")
+NO_DEED_FOLLOWS = (
+    core.TrialProposed, core.ActionPermitted, core.ActionAccepted, core.ActionSucceeded, core.ActionFailed,
+    core.TrialIngested,
+)  # fmt: skip
+"""Facts after which a stage does nothing that could outlive them: it need not wait until they are durable."""
 
 
 class Stages:
@@ -26,11 +31,23 @@ class Stages:
     def __init__(self, recorder: Recorder, ports: Ports, slots: Slots, thinking: Executor) -> None:
         self.recorder, self.ports, self.slots, self.thinking = recorder, ports, slots, thinking
         self._holding: dict[str, str] = {}
+        self._foretold = set[tuple[str, str]]()
         self._failover = Failover(recorder, ports, slots)
 
     @property
     def campaign(self) -> Campaign:
         return self.recorder.campaign
+
+    async def take(self, step: Step) -> None:
+        """Perform a step and record its facts, each durable before the deed that it announces."""
+        await self.keep(self.perform(step))
+
+    async def keep(self, facts: AsyncIterator[Fact]) -> None:
+        """Record the facts of a stage as it goes on."""
+        async for fact in facts:
+            self.recorder.fold(fact)
+            if not isinstance(fact, NO_DEED_FOLLOWS):
+                await self.recorder.on_disk()
 
     async def perform(self, step: Step) -> AsyncIterator[Fact]:
         """The facts of one step, each to be recorded before the next is asked for."""
@@ -68,6 +85,9 @@ class Stages:
                 held = await self._failover.unless_away(action, self._hold(action))
                 if not core.still_due(self.campaign, step):
                     self._let_go(action.id)
+                    if action.trial not in self.campaign.open and action.facility:
+                        # It was told of the trial while that was withdrawn.
+                        await self._tell(action.facility, action.trial, ())
                     return
                 if held is not None:
                     self._let_go(action.id)
@@ -80,12 +100,18 @@ class Stages:
             case core.Measure(action=action, job=job):
                 try:
                     outcome = await self._failover.unless_away(action, self._outcome(action, job))
+                except core.InDoubt as doubt:
+                    yield core.ActionLost(action=action.id, reason=str(doubt), samples=doubt.samples)
+                    return
                 finally:
                     self._let_go(action.id)
                 if isinstance(outcome, core.Placement):
                     yield _placed_at(action, outcome)
-                else:
-                    yield _ended(action.id, standardise(outcome, self.campaign.spec, self.ports.units))
+                    return
+                yield _ended(action.id, standardise(outcome, self.campaign.spec, self.ports.units))
+                if isinstance(outcome, Failure) and outcome.cause == "interlock" and not self.campaign.paused:
+                    # What an interlock has stopped, a person looks at before anything else moves.
+                    yield core.CampaignPaused(reason=outcome.message)
             case core.Cancel(action=action, job=job):
                 yield core.CancelRequested(action=action.id)
                 await self._patiently(lambda: self._facility(action).cancel(job), action)
@@ -98,10 +124,13 @@ class Stages:
             case core.Abandon(action=id, reason=reason):
                 yield core.ActionFailed(action=id, failure=Failure(cause="cancelled", message=reason))
             case core.Withdraw(trial=trial, reason=reason):
+                await self._tell_ended(trial)
                 yield core.TrialWithdrawn(trial=trial, reason=reason)
             case core.Ingest(trial=trial):
-                await self.recorder.on_disk()
+                # Looked at before the wait: what is folded during it may not be durable after it.
                 row = self.recorder.ledger.row(trial)
+                await self.recorder.on_disk()
+                await self._tell_ended(trial)
                 digest = await self.ports.catalog.ingest(self.campaign, row)
                 if trial in self.campaign.open:
                     yield core.TrialIngested(trial=trial, digest=digest)
@@ -110,8 +139,8 @@ class Stages:
             case core.Learn(trials=trials):
                 if self.ports.learner is None:
                     raise LookupError(f"campaign {self.campaign.spec.id} names a model, and there is no learner")
-                await self.recorder.on_disk()
                 results = self.recorder.ledger.view()
+                await self.recorder.on_disk()
                 model = await self.ports.learner.learn(self.campaign.model, self.campaign.spec, results)
                 yield core.ModelUpdated(model=model, trials=trials)
             case core.Publish():
@@ -269,12 +298,41 @@ class Stages:
             pool = await self._pool(action)
             await pool.acquire(self.campaign.spec.id)
             self._holding[action.id] = action.facility
+        await self._foretell(action)
 
     async def _hold_already(self, action: Action) -> None:
         if action.id not in self._holding:
             pool = await self._pool(action)
             pool.take(self.campaign.spec.id)
             self._holding[action.id] = action.facility
+        await self._foretell(action)
+
+    async def _foretell(self, action: Action) -> None:
+        """Tell a facility that plans ahead, once, what of this trial is to be performed there."""
+        if (action.trial, action.facility) in self._foretold:
+            return
+        self._foretold.add((action.trial, action.facility))
+        facility, trial = self._facility(action), self.campaign.open.get(action.trial)
+        if isinstance(facility, core.Foresees) and trial is not None:
+            here = [a.action for a in trial.actions.values() if a.action.facility == action.facility]
+            await facility.expect(trial.id, here)
+
+    async def _tell_ended(self, trial: str) -> None:
+        """Tell facilities that plan ahead that nothing of this trial will come any more."""
+        state = self.campaign.open.get(trial)
+        actions = state.actions.values() if state else ()
+        performed = [a.action.id for a in actions if a.status == "succeeded"]
+        # Whoever ran the campaign before may have told them; those that were left for others too.
+        left = {name for a in actions for name in a.left} | {name for of, name in self._foretold if of == trial}
+        for name in {a.action.facility for a in actions} | left:
+            await self._tell(name, trial, performed)
+
+    async def _tell(self, name: str, trial: str, performed: Sequence[str]) -> None:
+        self._foretold.discard((trial, name))
+        if name in self.ports.facilities:
+            facility: object = self.ports.facilities[name]
+            if isinstance(facility, core.Foresees):
+                await facility.ended(trial, performed)
 
     def _let_go(self, action: str) -> None:
         facility = self._holding.pop(action, None)

@@ -1,10 +1,11 @@
 """Wake whoever waits for a campaign to change, on any event loop, from any thread."""
 
 import asyncio
+import math
 import threading
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Mapping
 
-_Waiter = tuple[asyncio.AbstractEventLoop, asyncio.Event]
+_Waiter = tuple[asyncio.AbstractEventLoop, asyncio.Event, int]
 
 
 class Bell:
@@ -20,14 +21,14 @@ class Bell:
         return bool(self._waiting)
 
     async def wait(
-        self, campaign: str, news: Callable[[], Awaitable[bool]], timeout: float, began: Callable[[], None]
+        self, campaign: str, after: int, news: Callable[[], Awaitable[bool]], timeout: float, began: Callable[[], None]
     ) -> bool:
-        """Wait until `news` says yes, asking again at every ring; False after `timeout` seconds.
+        """Wait until `news` says yes, asking again at every ring beyond entry `after`; False after `timeout` seconds.
 
         `began` is called once this waiter would hear a ring, so that none is lost.
         """
         event = asyncio.Event()
-        waiter = asyncio.get_running_loop(), event
+        waiter = asyncio.get_running_loop(), event, after
         with self._lock:
             self._waiting.setdefault(campaign, set()).add(waiter)
         try:
@@ -50,19 +51,19 @@ class Bell:
                 if not self._waiting[campaign]:
                     del self._waiting[campaign]
 
-    def ring(self, campaigns: Iterable[str]) -> None:
-        """Something about these campaigns has changed."""
+    def ring(self, campaigns: Mapping[str, float]) -> None:
+        """These campaigns have changed: they have got entries up to this one (infinite: or anything else)."""
         if not self._waiting:
             return
         with self._lock:
-            waiters = [waiter for campaign in campaigns for waiter in self._waiting.get(campaign, ())]
-        for loop, event in waiters:
+            waiters = [w for c, last in campaigns.items() for w in self._waiting.get(c, ()) if last > w[2]]
+        for loop, event, _ in waiters:
             call(loop, event.set)
 
     def ring_all(self) -> None:
         """Anything may have changed."""
         with self._lock:
-            campaigns = list(self._waiting)
+            campaigns = dict.fromkeys(self._waiting, math.inf)
         self.ring(campaigns)
 
 

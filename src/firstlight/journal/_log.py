@@ -15,6 +15,8 @@ from ._writer import Writer
 
 _CHUNK = 500
 """Entries read at a time: a few milliseconds of decoding."""
+_ROWS = 64
+"""Rows of one INSERT: one statement costs a switch between threads, however many rows it has."""
 _ANCHOR = 1000
 """A head is anchored every so many entries of a campaign, and whenever its lease is released."""
 
@@ -104,27 +106,34 @@ class LogJournal:
 
         Whichever it is, the lease is good for nothing more: release it, take it anew, and read what is there.
         """
+        await self.append_all(lease, [(entry, mail)])
+
+    async def append_all(self, lease: core.Lease, entries: Sequence[tuple[core.Entry, str]]) -> None:
+        """Make entries durable, in this order and in one transaction: all of them or none. Raises as `append`."""
         mine = self._mine(lease)
-        line = core.encode(entry)
+        lines = [(entry.seq, core.encode(entry)) for entry, _ in entries]
+        mails = [mail for _, mail in entries if mail]
         before: Head | None = None
 
         def write(session: Session) -> None:
             nonlocal before
-            before = mine.head
-            self._check(mine, mail, session)
-            if entry.seq != mine.head.seq + 1:
-                raise core.Conflict(
-                    f"entry {entry.seq} cannot follow entry {mine.head.seq} of campaign {mine.campaign}"
-                )
-            head = link(mine.head, line)
+            before = head = mine.head
+            self._check(mine, mails, session)
+            rows: list[tuple[object, ...]] = []
+            for seq, line in lines:
+                if seq != head.seq + 1:
+                    raise core.Conflict(f"entry {seq} cannot follow entry {head.seq} of campaign {mine.campaign}")
+                head = link(head, line)
+                rows.append((mine.campaign, seq, line, head.digest))
             if not _advance(session, mine.campaign, mine.head, head):
                 raise core.Conflict(f"campaign {mine.campaign} was written by somebody else: the lease was not kept")
-            session.execute("INSERT INTO entries VALUES (?, ?, ?, ?)", (mine.campaign, entry.seq, line, head.digest))
-            if mail:
+            _insert(session, rows)
+            for mail in mails:
                 session.execute("UPDATE mail SET answer = '' WHERE number = ?", (int(mail),))
             mine.head = head
 
-        await self._writer.write(mine.campaign, write, failed=lambda error: _break(mine, before, error))
+        last = lines[-1][0]
+        await self._writer.write(mine.campaign, write, failed=lambda error: _break(mine, before, error), last=last)
         if mine.head.seq - mine.anchored >= _ANCHOR:
             await self._writer.alone(lambda: self._anchor(mine))
 
@@ -143,15 +152,15 @@ class LogJournal:
             raise core.Conflict(f"the lease of campaign {lease.campaign} was not given by this journal")
         return lease
 
-    def _check(self, lease: _Lease, mail: str, session: Session) -> None:
-        """That the lease is good and the mail, if any, still waits."""
+    def _check(self, lease: _Lease, mails: Sequence[str], session: Session) -> None:
+        """That the lease is good and these mails still wait."""
         if lease not in self._leases and not lease.broken:
             lease.broken = "it was not given by this journal"
         elif not lease.broken and not self._database.holds(lease.token):
             lease.broken = "it was lost"
         if lease.broken:
             raise core.Conflict(f"the lease of campaign {lease.campaign} is no longer good: {lease.broken}")
-        if mail:
+        for mail in mails:
             sql = "SELECT 1 FROM mail WHERE number = ? AND campaign = ? AND answer IS NULL"
             if not mail.isdecimal() or session.execute(sql, (int(mail), lease.campaign)).fetchone() is None:
                 raise core.Conflict(f"mail {mail} of campaign {lease.campaign} is unknown or answered already")
@@ -181,7 +190,7 @@ class LogJournal:
             values = campaign, after, campaign
             return await self._readers.run(lambda session: session.execute(sql, values).fetchone() is not None)
 
-        return await self._bell.wait(campaign, news, timeout, began=self._writer.poke)
+        return await self._bell.wait(campaign, after, news, timeout, began=self._writer.poke)
 
     # ------------------------------------------------------------- mail
 
@@ -209,7 +218,7 @@ class LogJournal:
         mine = self._mine(lease)
 
         def write(session: Session) -> None:
-            self._check(mine, mail, session)
+            self._check(mine, [mail], session)
             session.execute("UPDATE mail SET answer = ? WHERE number = ?", (refusal, int(mail)))
 
         await self._writer.write(mine.campaign, write)
@@ -252,6 +261,13 @@ def _advance(session: Session, campaign: str, head: Head, to: Head) -> bool:
         return session.execute(sql, (campaign, to.seq, to.digest)).rowcount == 1
     sql = "UPDATE heads SET seq = ?, digest = ? WHERE campaign = ? AND seq = ? AND digest = ?"
     return session.execute(sql, (to.seq, to.digest, campaign, head.seq, head.digest)).rowcount == 1
+
+
+def _insert(session: Session, rows: Sequence[tuple[object, ...]]) -> None:
+    for first in range(0, len(rows), _ROWS):
+        some = rows[first : first + _ROWS]
+        sql = "INSERT INTO entries VALUES (?, ?, ?, ?)" + ", (?, ?, ?, ?)" * (len(some) - 1)
+        session.execute(sql, [value for row in some for value in row])
 
 
 def _chunk(session: Session, campaign: str, after: int) -> list[core.Entry]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import math
 import queue
 import threading
 import time
@@ -32,6 +33,7 @@ class _Job:
     work: Callable[[Any], object]
     alone: bool
     failed: Callable[[Exception], None]
+    last: float
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[Any]
     result: object = None
@@ -54,22 +56,28 @@ class Writer:
         self._queue: queue.SimpleQueue[object] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._closed = False
+        self._looked = -math.inf
         self._thread = threading.Thread(target=self._work, name=f"journal {database.name}", daemon=True)
         self._thread.start()
 
     async def write(
-        self, campaign: str, work: Callable[[Session], T], failed: Callable[[Exception], None] = lambda _: None
+        self,
+        campaign: str,
+        work: Callable[[Session], T],
+        failed: Callable[[Exception], None] = lambda _: None,
+        last: float = math.inf,
     ) -> T:
         """Do this in a transaction, together with what else is queued, and return once it is durable.
 
         `work` raises Conflict before it writes anything, or not at all. `failed` is called on the writer's
-        thread, before anything queued later, where the work was refused or did not become durable.
+        thread, before anything queued later, where the work was refused or did not become durable. `last` is the
+        last entry written, for whoever waits for entries after another; infinite where it is more than entries.
         """
-        return await self._submit(campaign, work, False, failed)
+        return await self._submit(campaign, work, False, failed, last)
 
     async def alone(self, work: Callable[[], T]) -> T:
         """Do this on the writer's thread, after all that is queued, outside any transaction."""
-        return await self._submit("", lambda _: work(), True, lambda _: None)
+        return await self._submit("", lambda _: work(), True, lambda _: None, 0)
 
     def poke(self) -> None:
         """Look for changes made by other processes, and go on looking while anybody waits."""
@@ -87,14 +95,14 @@ class Writer:
             await asyncio.sleep(0.001)
 
     async def _submit(
-        self, campaign: str, work: Callable[[Any], T], alone: bool, failed: Callable[[Exception], None]
+        self, campaign: str, work: Callable[[Any], T], alone: bool, failed: Callable[[Exception], None], last: float
     ) -> T:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
         with self._lock:
             if self._closed:
                 raise core.Unavailable(f"the journal {self._database.name} is closed")
-            self._queue.put(_Job(campaign, work, alone, failed, loop, future))
+            self._queue.put(_Job(campaign, work, alone, failed, last, loop, future))
         return cast("T", await future)
 
     # ------------------------------------------------------------- on the writer's thread
@@ -109,7 +117,7 @@ class Writer:
                 expected = len(batch)
             if isinstance(last, _Job):
                 self._do(last)
-            self._look()
+            self._look(busy=bool(batch))
         self._bell.ring_all()
 
     def _gather(self, expected: int) -> tuple[list[_Job], object]:
@@ -174,13 +182,23 @@ class Writer:
             by_loop[job.loop].append(job)
         for loop, mine in by_loop.items():
             call(loop, functools.partial(_settle_all, mine))
-        self._bell.ring({job.campaign for job in jobs if job.error is None})
+        if self._bell.awaited:
+            reached: dict[str, float] = {}
+            for job in jobs:
+                if job.error is None:
+                    reached[job.campaign] = max(job.last, reached.get(job.campaign, 0))
+            self._bell.ring(reached)
 
-    def _look(self) -> None:
+    def _look(self, busy: bool) -> None:
+        """See what other processes changed, while busy no more often than while idle."""
         if self._database.poll is None or not self._bell.awaited:
             return
+        now = time.monotonic()
+        if busy and now - self._looked < self._database.poll:
+            return
+        self._looked = now
         try:
-            self._bell.ring(self._database.changes())
+            self._bell.ring(dict.fromkeys(self._database.changes(), math.inf))
         except self._database.errors:
             # Whoever waits asks the database itself, and hears of the trouble there.
             self._bell.ring_all()

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import math
 from collections.abc import AsyncIterator, Mapping, Sequence
 
 from firstlight import core
@@ -58,7 +59,12 @@ class MemoryJournal:
         if mail:
             self._settle(mail, "")
         if self._bell.awaited:
-            self._bell.ring((lease.campaign,))
+            self._bell.ring({lease.campaign: entry.seq})
+
+    async def append_all(self, lease: core.Lease, entries: Sequence[tuple[core.Entry, str]]) -> None:
+        """Append them one after the other. Raises as `append`."""
+        for entry, mail in entries:
+            await self.append(lease, entry, mail)
 
     async def read(self, campaign: str, after: int = 0) -> AsyncIterator[core.Entry]:
         entries = self._entries.get(campaign, [])
@@ -79,7 +85,7 @@ class MemoryJournal:
     async def post(self, campaign: str, fact: core.Fact, by: str) -> str:
         mail = core.Mail(id=str(next(self._numbers)), fact=fact, by=by)
         self._mail[mail.id] = campaign, mail
-        self._bell.ring((campaign,))
+        self._bell.ring({campaign: math.inf})
         return mail.id
 
     async def mail(self, campaign: str) -> Sequence[core.Mail]:
@@ -103,7 +109,7 @@ class MemoryJournal:
         async def news() -> bool:
             return len(self._entries.get(campaign, ())) > after or bool(await self.mail(campaign))
 
-        return await self._bell.wait(campaign, news, timeout, began=lambda: None)
+        return await self._bell.wait(campaign, after, news, timeout, began=lambda: None)
 
     async def close(self) -> None:
         """Let go of all leases. What was remembered stays readable."""

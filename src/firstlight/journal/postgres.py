@@ -7,6 +7,7 @@ or through a pooler in session mode.
 
 import contextlib
 import hashlib
+import math
 import threading
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
@@ -202,7 +203,7 @@ class _Postgres:
                 bell.ring_all()
                 while not self._ended.is_set():
                     for notice in session.connection.notifies(timeout=_PAUSE):
-                        bell.ring((notice.payload,))
+                        bell.ring({notice.payload: math.inf})
                         if self._ended.is_set():
                             break
 

@@ -4,9 +4,11 @@ import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
+from functools import cached_property
 from typing import Generic, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 from scipy.spatial.distance import cdist
 
 from firstlight import core
@@ -73,12 +75,27 @@ class Taken:
     """The points tried, pending or chosen already, which are not to be chosen again."""
 
     def __init__(self, space: Space, results: core.Results) -> None:
-        self._encoding = space.encoding
-        points = [row.point for row in results.rows] + [row.point for row in results.pending.values()]
-        names = set(space.encoding.names)
-        self._keys = {self._key(p) for p in points if names <= p.keys()}
-        self.features = space.encoding.features_as_run(points)
-        self._busy = self.features[len(results.rows) :]
+        self._encoding, self._results = space.encoding, results
+
+    # Worked out when first asked for: a strategy that asks for none of it costs no more after many trials.
+
+    @cached_property
+    def _points(self) -> list[core.Point]:
+        return [row.point for row in (*self._results.rows, *self._results.pending.values())]
+
+    @cached_property
+    def _keys(self) -> set[Key]:
+        names = set(self._encoding.names)
+        return {self._key(p) for p in self._points if names <= p.keys()}
+
+    @cached_property
+    def features(self) -> Array:
+        """What is taken, as far as it can be placed, (n, features)."""
+        return self._encoding.features_as_run(self._points)
+
+    @cached_property
+    def _busy(self) -> Array:
+        return self.features[len(self._results.rows) :]
 
     def _key(self, point: core.Point) -> Key:
         return tuple(point[name] for name in self._encoding.names)
@@ -96,13 +113,16 @@ class Taken:
         if self._encoding.whole.all():
             return self._unseen(raw)
         raw = raw[np.sort(np.unique(raw, axis=0, return_index=True)[1])]
-        features = self._encoding.features(raw)
-        keep = np.ones(len(raw), dtype=bool)
+        return np.asarray(raw[self.apart(self._encoding.features(raw), diverse)])
+
+    def apart(self, features: Array, diverse: bool = True) -> npt.NDArray[np.bool_]:
+        """Which of some features (n, D) are not taken; if `diverse`, and not too near to what is under way."""
+        keep = np.ones(len(features), dtype=bool)
         if len(self.features):
             keep &= cdist(features, self.features, "sqeuclidean").min(1) > APART**2
         if diverse and len(self._busy):
             keep &= cdist(features, self._busy, "sqeuclidean").min(1) > DIVERSE**2
-        return np.asarray(raw[keep])
+        return keep
 
     def _unseen(self, raw: Array) -> Array:
         seen = set(self._keys)

@@ -18,6 +18,12 @@ SCORED = 6_000
 """At most this many listed points are scored for one choice."""
 CLIMBS = ((0.1, 128), (0.03, 96), (0.01, 64))
 """Width and number of the candidates in each round around the most promising points."""
+DRAWN = 2
+"""So many times the candidates of one choice are drawn and held for all points of a design."""
+STEPS = ((0.1, 24), (0.03, 16), (0.01, 12))
+"""The same for every point that is chosen among candidates held for several."""
+UPHILL = 20
+"""How many steps a point climbs."""
 ASKED = 256
 """For so many of the most promising points all sources are compared."""
 SILENT = 0.1
@@ -38,8 +44,35 @@ class Choice:
     scores: Array
 
 
-def choose(space: Space, weighing: Weighing, taken: Taken, centres: Array, rng: np.random.Generator) -> Choice | None:
-    """The most promising row not taken yet; None where all are, unless repeating one can still teach."""
+@dataclass(frozen=True)
+class Stock:
+    """Candidates (n, d) drawn once for all points of a design, and their features (n, D).
+
+    `effort` is what part of the usual work is put into looking around them.
+    """
+
+    raw: Array
+    features: Array
+    effort: float
+
+
+def stock(space: Space, centres: Array, effort: float, rng: np.random.Generator) -> Stock | None:
+    """Candidates for several points; None where points are listed, or tell each other apart by names alone."""
+    if space.rows is not None or space.encoding.whole.all():
+        return None
+    raw = np.vstack([_drawn(space, centres, rng) for _ in range(DRAWN)])
+    return Stock(raw, space.encoding.features(raw), effort)
+
+
+def choose(
+    space: Space, weighing: Weighing, taken: Taken, centres: Array, rng: np.random.Generator, held: Stock | None = None
+) -> Choice | None:
+    """The most promising row not taken yet; None where all are, unless repeating one can still teach.
+
+    With candidates `held`, it is one of them or near the best of them.
+    """
+    if held is not None and (found := _choose_held(space, weighing, taken, held, rng)) is not None:
+        return found
     fidelity = space.spec.fidelity
     room = space if fidelity is None else space.narrowed({fidelity.parameter: fidelity.target})
     pick = _choose_listed if room.rows is not None else _choose_anywhere
@@ -82,13 +115,38 @@ def _best_source(
     return replace(choice, row=best[1], score=float(best[0])) if np.isfinite(best[0]) else choice
 
 
-def _choose_anywhere(
-    space: Space, weighing: Weighing, taken: Taken, centres: Array, rng: np.random.Generator
-) -> Choice | None:
+def _drawn(space: Space, centres: Array, rng: np.random.Generator) -> Array:
     tries = [space.sample(SAMPLED, rng)]
     if len(centres):
         tries += [space.near(centres, 96, width, rng) for width in (0.2, 0.05)]
-    found = np.vstack(tries)
+    return np.vstack(tries)
+
+
+def _choose_held(
+    space: Space, weighing: Weighing, taken: Taken, held: Stock, rng: np.random.Generator
+) -> Choice | None:
+    free = np.flatnonzero(taken.apart(held.features))
+    if not len(free):
+        return None
+    raw, features, score = held.raw[free], held.features[free], weighing.score(held.features)[free]
+    for width, number in STEPS:
+        top = raw[np.argsort(-score, kind="stable")[:4]]
+        more = taken.free(space.near(top, max(2, round(held.effort * number)), width, rng), diverse=True)
+        their = space.encoding.features(more)
+        raw, features = np.vstack([raw, more]), np.vstack([features, their])
+        score = np.r_[score, weighing.score(their)]
+    best = int(np.argmax(score))
+    if len(space.free) and (steps := round(held.effort * UPHILL)):
+        row, gain = _climb(space, weighing, raw[[best]], steps)
+        if gain > score[best] and len(taken.free(row, diverse=True)):
+            return Choice(row, gain, raw, features, score)
+    return Choice(raw[[best]], float(score[best]), raw, features, score)
+
+
+def _choose_anywhere(
+    space: Space, weighing: Weighing, taken: Taken, centres: Array, rng: np.random.Generator
+) -> Choice | None:
+    found = _drawn(space, centres, rng)
     raw = taken.free(found, diverse=True)
     raw = raw if len(raw) else taken.free(found)
     if not len(raw):
@@ -127,7 +185,7 @@ def _choose_listed(
     return Choice(space.rows[free[[i]]], float(score[i]), space.rows[free], features, score)
 
 
-def _climb(space: Space, weighing: Weighing, row: Array) -> tuple[Array, float]:
+def _climb(space: Space, weighing: Weighing, row: Array, most: int = UPHILL) -> tuple[Array, float]:
     """Move the free continuous parameters of one row (1, d) uphill; the row reached and its score."""
     free, encoding = space.free, space.encoding
     start = encoding.unit(row)[0]
@@ -145,7 +203,7 @@ def _climb(space: Space, weighing: Weighing, row: Array) -> tuple[Array, float]:
         return -float(score[0]), -(score[1:] - score[0]) / (signs * step)
 
     found = minimize(
-        downhill, start[free], jac=True, method="L-BFGS-B", bounds=[(0.0, 1.0)] * len(free), options={"maxiter": 20}
+        downhill, start[free], jac=True, method="L-BFGS-B", bounds=[(0.0, 1.0)] * len(free), options={"maxiter": most}
     )
     unit = start[None].copy()
     unit[0, free] = found.x

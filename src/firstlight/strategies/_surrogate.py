@@ -155,6 +155,11 @@ class Surrogate:
         gps = {name: gp.believing(features) for name, gp in self.gps.items()}
         return replace(self, gps=gps, known=np.vstack([self.known, self.expected(features[good])]))
 
+    def watching(self, features: Array) -> Surrogate:
+        """The same, quick to judge this very array of features (n, D), again as it comes to believe."""
+        gps = {name: gp.watching(features) for name, gp in self.gps.items()}
+        return replace(self, gps=gps, success={cause: gp.watching(features) for cause, gp in self.success.items()})
+
     def expected(self, features: Array) -> Array:
         """The losses (n, m) of the mean outcomes."""
         columns = [loss_of(o, self.gps[o.observable].predict(features).mean) for o in self.goal.objectives]

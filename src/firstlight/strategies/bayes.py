@@ -10,14 +10,18 @@ from firstlight import core
 
 from ._common import Memo, Taken, generator, room, space_of, spread, unknown_options, whole_option
 from ._encoding import Array
-from ._gp import Hyper
+from ._gp import MANY, Hyper
 from ._learn import COLD, Hypothesis, learn
-from ._search import Choice, choose
+from ._search import Choice, Stock, choose, stock
 from ._space import Space
 from ._surrogate import Surrogate, Weighing, far_apart
 
 RUNNERS_UP = 2
 """How many points that were nearly chosen a decision names."""
+PROMISING = 256
+"""At so many of the candidates held for a design one looks for what is left to gain."""
+HURRIED = 1_500
+"""Points wanted at once times trials to choose them by, beyond which a design takes about as long however many."""
 LITTLE = 0.01
 """What is little left to gain, where no stop rule says so: this part of the span of all readings."""
 
@@ -81,6 +85,9 @@ class Bayes:
         pending = [row.point for row in results.pending.values()] + [p.point for p in proposals]
         surrogate = self._learned(space, results, pending)
         centres = np.empty((0, len(space.encoding.names))) if surrogate is None else _centres(space, surrogate, results)
+        held = self._held(space, surrogate, centres, count - len(proposals), rng)
+        if surrogate is not None and held is not None:
+            surrogate = surrogate.watching(held.features)
         outlook: core.Outlook | None = None
         while len(proposals) < count:
             if surrogate is None:
@@ -89,11 +96,13 @@ class Bayes:
                     break
                 continue
             weighing = surrogate.weighed(rng)
-            choice = choose(room(space, [p.point for p in proposals]), weighing, taken, centres, rng)
+            choice = choose(room(space, [p.point for p in proposals]), weighing, taken, centres, rng, held)
             if choice is None:
                 break
             if outlook is None:
-                outlook = _outlook(spec.goal, surrogate, choice.features, seed)
+                # It looks at the most promising: judging all again would take as long as several points.
+                some = slice(None) if held is None else np.argsort(-choice.scores, kind="stable")[:PROMISING]
+                outlook = _outlook(spec.goal, surrogate, choice.features[some], seed)
             taken.take(choice.row)
             point = space.encoding.points(choice.row)[0]
             features = space.encoding.features(choice.row)
@@ -104,8 +113,23 @@ class Bayes:
                     decision=_decision(space, weighing, choice, outlook),
                 )
             )  # fmt: skip
-            surrogate = believing(surrogate, space, [point])
+            if len(proposals) < count:
+                surrogate = believing(surrogate, space, [point])
         return proposals
+
+    def _held(
+        self, space: Space, surrogate: Surrogate | None, centres: Array, wanted: int, rng: np.random.Generator
+    ) -> Stock | None:
+        """Candidates for all points of a design, where looking for each of them anew would keep slots waiting.
+
+        Where trials end faster than points are chosen, many are wanted at once. Then, and after many trials, each point
+        is looked for less thoroughly. A batch is as large as it is for other reasons.
+        """
+        spec = space.spec
+        if surrogate is None or surrogate.trials <= MANY or wanted < 2 or spec.batch > 1 or spec.fidelity is not None:
+            return None
+        effort = HURRIED / (wanted * surrogate.trials)
+        return stock(space, centres, effort, rng) if effort < 1.0 else None
 
     def _fill(
         self, space: Space, taken: Taken, proposals: list[core.Proposal], rng: np.random.Generator, which: str

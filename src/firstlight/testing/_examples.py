@@ -5,6 +5,10 @@ from firstlight import core
 _POINT: core.Point = {"temperature": 351.5, "solvent": "DMF", "cycles": 3}
 _ASSET = core.Asset(uri="file:///data/scan.h5", digest="sha256:ab12", media_type="application/x-hdf5", size=4096)
 _SEEN = core.Observation(observable="yield", value=0.1 + 0.2, unit="percent", sigma=0.01)
+_SAMPLE = core.Sample(
+    id="c.1.vial", kind="vial", location="rack/A1", state="measured",
+    uses=(core.Use(material="acid", amount=2.5, unit="mL", action="c.1.mix", at=1005.0),),
+)  # fmt: skip
 _MEASURED = core.Measured(
     observations=(_SEEN,),
     assets=(_ASSET,),
@@ -13,11 +17,12 @@ _MEASURED = core.Measured(
     started=1000.25,
     ended=1010.5,
     used={"node-hours": 0.25},
+    samples=(_SAMPLE,),
 )
 _FAILURE = core.Failure(
     cause="instrument-fault", message="needle is clogged", log='line 1\nline "2" \u2028 \x00 µ', assets=(_ASSET,),
     as_run={"cycles": 2}, cost=0.5, started=1000.25, ended=1002.0,
-    used={"attempts": 2.0},
+    used={"attempts": 2.0}, samples=(_SAMPLE,),
 )  # fmt: skip
 _RESOURCES = core.Resources(
     nodes=2, processes=8, cores=4, gpus=1, exclusive=True, account="m123", queue="debug", reservation="beamtime",
@@ -68,6 +73,7 @@ _SPEC = core.CampaignSpec(
                 operation="mixing", name="mix", facility="lab", settings={"speed": 300},
                 limits=core.Limits(seconds=60.0, memory=1024), cost=2.0, repeatable=False, approval="Hood closed?",
                 facilities=("lab", "annex"), resources=_RESOURCES, inputs={"scan": _ASSET}, outputs=("*.h5",),
+                after=("weigh",),
             ),
         ),
         name="cascade",
@@ -117,7 +123,7 @@ EXAMPLES: tuple[core.Fact, ...] = (
     core.ActionApproved(action="c.1.mix", note="seen by me"),
     core.ActionDispatched(action="c.1.mix"),
     core.ActionAccepted(action="c.1.mix", job="job-42"),
-    core.ActionLost(action="c.1.mix"),
+    core.ActionLost(action="c.1.mix", reason="the reply was lost", samples=(_SAMPLE,)),
     core.ActionSucceeded(action="c.1.mix", measured=_MEASURED),
     core.ActionFailed(action="c.1.mix", failure=_FAILURE),
     core.CancelRequested(action="c.1.mix", facility="annex"),
@@ -144,5 +150,6 @@ EXAMPLES: tuple[core.Fact, ...] = (
     core.ActionPlaced(
         action="c.1.mix", facility="annex", reason="free now", others={"lab": "an incident since 9:00"}
     ),
+    core.ActionAttested(action="c.1.mix", measured=_MEASURED, note="the vial is full"),
 )  # fmt: skip
 """One fact of every class, with every field filled."""

@@ -35,6 +35,12 @@ async def entries(journal: core.Journal, campaign: str, after: int = 0) -> list[
     return [entry async for entry in journal.read(campaign, after)]
 
 
+def _together(journal: core.Journal) -> core.AppendsTogether:
+    if not isinstance(journal, core.AppendsTogether):
+        pytest.skip("this journal takes one entry at a time")
+    return journal
+
+
 class JournalContract:
     """What every journal keeps. `lasting` says that a second journal made at the same place sees the same facts."""
 
@@ -128,6 +134,58 @@ class JournalContract:
             lease = await journal.lease("c", "anna")
             await journal.append(lease, entry(3))
             assert [e.seq for e in await entries(journal, "c")] == [1, 2, 3]
+
+        self.run(tmp_path, body)
+
+    def test_entries_given_together_are_those_given_one_by_one(self, tmp_path: Path) -> None:
+        async def body(journal: core.Journal) -> None:
+            together = _together(journal)
+            lease = await journal.lease("c", "anna")
+            letters = [await journal.post("c", EXAMPLES[20], by="eve") for _ in range(2)]
+            await journal.append(lease, entry(1))
+            await together.append_all(lease, [(entry(2), letters[0]), *((entry(s), "") for s in range(3, 200))])
+            await asyncio.gather(
+                together.append_all(lease, [(entry(200), ""), (entry(201), letters[1])]),
+                journal.append(lease, entry(202)),
+            )
+            assert await entries(journal, "c") == [entry(seq) for seq in range(1, 203)]
+            assert [await journal.answered(letter) for letter in letters] == ["", ""]
+            assert list(await journal.mail("c")) == []
+
+        self.run(tmp_path, body)
+
+    @pytest.mark.parametrize("bad", [2, 4])
+    def test_of_entries_given_together_none_follows_one_that_failed(self, tmp_path: Path, bad: int) -> None:
+        async def body(journal: core.Journal) -> None:
+            together = _together(journal)
+            lease = await journal.lease("c", "anna")
+            await journal.append(lease, entry(1))
+            wrong = [(entry(2), ""), (entry(3), ""), (entry(bad + 1), ""), (entry(4), "")]
+            ends = await asyncio.gather(
+                together.append_all(lease, wrong), journal.append(lease, entry(5)), return_exceptions=True
+            )
+            assert [type(end) for end in ends] == [core.Conflict] * 2
+            found = [e.seq for e in await entries(journal, "c")]
+            assert found == [1, 2, 3][: len(found)]
+            await lease.release()
+            await journal.append(await journal.lease("c", "anna"), entry(len(found) + 1))
+
+        self.run(tmp_path, body)
+
+    def test_whoever_waits_for_a_later_entry_is_told_of_that_and_of_mail(self, tmp_path: Path) -> None:
+        async def body(journal: core.Journal) -> None:
+            lease = await journal.lease("c", "anna")
+            later = asyncio.create_task(journal.changed("c", 3, timeout=20.0))
+            mailed = asyncio.create_task(journal.changed("c", 2**62, timeout=20.0))
+            for seq in (1, 2, 3):
+                await journal.append(lease, entry(seq))
+            await asyncio.sleep(0.05)
+            assert not later.done()
+            await journal.append(lease, entry(4))
+            assert await later
+            assert not mailed.done()
+            await journal.post("c", EXAMPLES[20], by="eve")
+            assert await mailed
 
         self.run(tmp_path, body)
 
