@@ -199,16 +199,20 @@ def test_every_refusal_of_a_part_has_its_exit_code() -> None:
 
 
 def test_help_is_quick_and_loads_no_numbers() -> None:
-    script = (
-        "import sys, time; start = time.process_time(); from firstlight.cli import cli\n"
-        "try: cli(['--help'], prog_name='firstlight')\n"
-        "except SystemExit: pass\n"
+    clock = "import sys, time; start = time.process_time()\n"
+    print_it = (
         "print(time.process_time() - start, *(m for m in ('numpy', 'scipy', 'pint', 'yaml') if m in sys.modules))"
     )
-    seconds = []
-    for _ in range(3):
-        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-        took, *heavy = done.stdout.splitlines()[-1].split()
+    libraries = "import asyncio, importlib.metadata, msgspec, rich.live, rich.markdown, typer.rich_utils\n"
+    help_ = "from firstlight.cli import cli\ntry: cli(['--help'], prog_name='firstlight')\nexcept SystemExit: pass\n"
+
+    def took(script: str) -> float:
+        done = subprocess.run(
+            [sys.executable, "-c", clock + script + print_it], capture_output=True, text=True, check=True
+        )
+        seconds, *heavy = done.stdout.splitlines()[-1].split()
         assert heavy == []
-        seconds.append(float(took))
-    assert min(seconds) < 0.5
+        return float(seconds)
+
+    # A machine at work is slow with both: the libraries that help is written with are half of it.
+    assert min(took(help_) / took(libraries) for _ in range(3)) < 3
