@@ -1,6 +1,7 @@
 """A laboratory as a facility: what it refuses, what waits, what is done together, and what survives."""
 
 import asyncio
+import os
 import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -571,7 +572,7 @@ def test_what_a_process_had_begun_that_is_gone_does_not_keep_its_instrument_for_
         other = cell.facility()
         try:
             with other.store.changing() as db:
-                db.execute("UPDATE holds SET owner=?", (f"{socket.gethostname()} {2**22 + 1} x",))
+                db.execute("UPDATE holds SET owner=?", (f"{socket.gethostname()} {os.getpid()} of-another-boot",))
             mine = await other.submit(lost("c2.1.dispense"))
             assert isinstance(await other.outcome(mine), core.Measured)
             # Its own campaign finds what came of it when it goes on.
@@ -748,7 +749,7 @@ def test_who_says_where_labware_is_that_made_room_frees_it(tmp_path: Path) -> No
         where = {"Plate": "plate-2", "From": "deck", "To": "hotel"}
         made = RunRow("c1.1.x~room-1", "mover", "Transfer", where, (), "starting", "", "", {}, 0.0, 0.0)
         lab.store.begin(made)
-        assert lab.store.hold({"plate-2": 1, "place hotel": 4}, made.id, lab.owner, None) == ""
+        assert lab.store.hold({"plate-2": 1, "place hotel": 4}, made.id, lab.owners.here, None) == ""
         lab.store.place("plate-2", "", made.id)
         lab.store.settle(made.id, "doubt", "nobody knows")
         assert any("doubt" in trouble for trouble in lab.troubles())

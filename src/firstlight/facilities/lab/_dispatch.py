@@ -26,7 +26,7 @@ from ._books import Books, out_of_sight
 from ._layout import Interlock, Layout
 from ._obstacles import Obstacles
 from ._orders import Desk, NotYet, Order, Wrong, read_order
-from ._owners import is_gone
+from ._owners import Owners
 from ._queue import USUAL, Expected
 from ._runs import Ended, perform, take_up
 from ._store import Job, Look, RunRow, Store
@@ -49,10 +49,10 @@ class Dispatch:
 
     def __init__(
         self, layout: Layout, store: Store, desk: Desk, instruments: Mapping[str, Instrument], assets: AssetStore,
-        owner: str, described: Mapping[str, InstrumentDescription],
+        owners: Owners, described: Mapping[str, InstrumentDescription],
     ) -> None:  # fmt: skip
         self.layout, self.store, self.desk, self.instruments = layout, store, desk, instruments
-        self.owner, self.described = owner, described
+        self.owners, self.owner, self.described = owners, owners.here, described
         self.books = Books(store, desk, assets)
         self.expected = Expected(desk)
         self._queued: dict[str, Order] = {}
@@ -105,7 +105,7 @@ class Dispatch:
         """
         if job.owner == self.owner:
             return True
-        if not is_gone(job.owner):
+        if not self.owners.is_gone(job.owner):
             return False
         self.store.adopt(job.id, self.owner)
         return True
@@ -119,7 +119,7 @@ class Dispatch:
             self.take(job)
         elif job.state == "running" and job.run not in self._runs:
             before = self.store.owner(job.run)
-            if before not in ("", self.owner) and not is_gone(before):
+            if before not in ("", self.owner) and not self.owners.is_gone(before):
                 # It may be about to send it: nobody else can tell by the instrument whether it has begun.
                 await asyncio.sleep(LOOK)
                 return
@@ -225,7 +225,12 @@ class Dispatch:
             found = self.store.run(run)
             # One whose instrument has not been described here is left to whoever knows it.
             known = found is not None and found.instrument in self.described
-            if known and run not in self._runs and is_gone(owner) and self.store.claim(run, owner, self.owner):
+            if (
+                known
+                and run not in self._runs
+                and self.owners.is_gone(owner)
+                and self.store.claim(run, owner, self.owner)
+            ):
                 log.warning("%s had been begun by a process that is gone, and is followed from here", run)
                 self._adopt(run)
 

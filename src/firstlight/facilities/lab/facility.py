@@ -28,7 +28,7 @@ from ._adapters import make_instrument
 from ._dispatch import Dispatch
 from ._layout import BadLaboratory, Layout, overlaid, read_layout
 from ._orders import Desk, Wrong, read_order
-from ._owners import owner_here
+from ._owners import Owners
 from ._store import Store
 from .human import Task, close_task, open_tasks
 
@@ -74,10 +74,10 @@ class LabFacility:
         self._described: dict[str, InstrumentDescription] = {}
         self._describing, self._recalling = asyncio.Lock(), asyncio.Lock()
         self._known = set[str]()
-        self.owner = owner_here()
+        self.owners = Owners(self.root / "owners")
         keep = AssetStore(Path(assets) if assets else self.root / "assets")
         self._dispatch = Dispatch(
-            self.layout, self.store, self.desk, self.instruments, keep, self.owner, self._described
+            self.layout, self.store, self.desk, self.instruments, keep, self.owners, self._described
         )
 
     @property
@@ -94,7 +94,7 @@ class LabFacility:
             await self._describe(action.operation.partition(".")[0])
         if known is not None and known.vouched(permit):
             self._dispatch.books.not_performed(known)
-        job = self.store.submit(permit, self.owner)
+        job = self.store.submit(permit, self.owners.here)
         if job.state == "queued" and self._dispatch.is_mine(job):
             if reasons := self.wrong(action) or self._dispatch.condemned(action.trial):
                 failure = Failure(cause="refused", message="; ".join(reasons), ended=time.time())
@@ -155,6 +155,7 @@ class LabFacility:
         await self._dispatch.close()
         await asyncio.gather(*(i.close() for i in self.instruments.values()), return_exceptions=True)
         self.store.close()
+        self.owners.leave()
 
     # ------------------------------------------------------------------ what people ask for
 
