@@ -1,8 +1,10 @@
 """A laboratory as a facility: what it refuses, what waits, what is done together, and what survives."""
 
 import asyncio
+import errno
 import os
 import socket
+import sqlite3
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from msgspec.structs import replace
 from tests.facilities.lab.cell import Cell, chain, forgetful, perform, permit
 
 from firstlight import core
+from firstlight.facilities.lab import _dispatch
 from firstlight.facilities.lab._store import RunRow
 from firstlight.facilities.lab.facility import LabFacility
 
@@ -584,6 +587,48 @@ def test_what_a_process_had_begun_that_is_gone_does_not_keep_its_instrument_for_
         assert cell.rigs["handler"].most_at_once == 1
 
     run(tmp_path, test)
+
+
+@pytest.mark.parametrize(
+    "full",
+    [OSError(errno.ENOSPC, "No space left on device"), sqlite3.OperationalError("database or disk is full")],
+    ids=["file", "database"],
+)
+@pytest.mark.parametrize("stopped", [False, True], ids=["measured", "stopped"])
+def test_what_cannot_be_written_on_a_full_disk_is_written_once_there_is_room(
+    tmp_path: Path, full: Exception, stopped: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_dispatch, "AWAY", 0.05)
+
+    async def test(lab: LabFacility, cell: Cell) -> None:
+        books, tries = lab._dispatch.books, [full, full]
+        plainly = books.conclude
+
+        def conclude(*args: Any) -> None:
+            if tries:
+                raise tries.pop()
+            plainly(*args)
+
+        monkeypatch.setattr(books, "conclude", conclude)
+        if stopped:
+            cell.rigs["heater"].seconds = 30.0
+            job = await lab.submit(permit("c1.1.heat", "heater.Heat", Plate="plate-1", Temperature=80.0, Duration=1.0))
+            while not cell.rigs["heater"].sent:
+                await asyncio.sleep(0.01)
+            cell.rigs["heater"].set("Temperature", 170.0)
+        else:
+            job = await lab.submit(lost("c1.1.dispense"))
+        outcome = await lab.outcome(job)
+        assert tries == []
+        if stopped:
+            assert isinstance(outcome, core.Failure)
+            assert outcome.cause == "interlock"
+        else:
+            assert isinstance(outcome, core.Measured)
+            assert sum(cell.rigs["handler"].performed.values()) == 1
+        assert lab.store.held() == {}
+
+    run(tmp_path, test, lambda layout: layout["labware"]["plate-1"].update(place="block"))
 
 
 # ------------------------------------------------------------------ plans, and what stands in the way

@@ -7,6 +7,7 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Coroutine, Mapping, Sequence
+from errno import EDQUOT, EIO, ENOSPC, EROFS
 from typing import Any
 
 from msgspec.structs import replace
@@ -351,12 +352,13 @@ class Dispatch:
         def done(ended: asyncio.Task[None]) -> None:
             self._runs.pop(run.id, None)
             if not ended.cancelled() and (error := ended.exception()):
-                log.error("run %s on %s ended badly", run.id, order.instrument, exc_info=error)
-                try:
-                    self._doubt(run, order, f"{type(error).__name__}: {error}")
-                except sqlite3.Error:
-                    log.exception("and that cannot be written down; again in %g s", AWAY)
+                if _is_full(error):
+                    # The instrument keeps what it knows: the end is looked at again once it can be written down.
+                    log.error("how %s ended cannot be written down (%s); again in %g s", run.id, error, AWAY)
                     asyncio.get_running_loop().call_later(AWAY, self._adopt, run.id)
+                    return
+                log.error("run %s on %s ended badly", run.id, order.instrument, exc_info=error)
+                self._doubt(run, order, f"{type(error).__name__}: {error}")
             self.look_again()
 
         task.add_done_callback(done)
@@ -379,6 +381,8 @@ class Dispatch:
 
     def _adopt(self, id: str) -> None:
         """Look after a run that a process before this one had begun."""
+        if self._closed:
+            return
         run = self.store.run(id)
         # A run without members makes room for the action after which it is named.
         job = self.store.job(run.members[0] if run.members else id.partition("~")[0]) if run else None
@@ -398,10 +402,11 @@ class Dispatch:
         return order.action.limits.seconds or max(AT_LEAST, PATIENCE * (order.operation.seconds or USUAL))
 
     def _settle(self, run: RunRow, order: Order, ended: Ended) -> None:
-        interlock = self._stopped.pop(run.id, "")
+        interlock = self._stopped.get(run.id, "")
         now = self.store.run(run.id)
         if now is not None and now.state not in ("starting", "running"):
             # Somebody else looked after it too, and was quicker.
+            self._stopped.pop(run.id, None)
             for member in run.members:
                 self._wake(member)
             return
@@ -419,6 +424,7 @@ class Dispatch:
             for member in run.members:
                 self._cancelled.discard(member)
                 self._wake(member)
+        self._stopped.pop(run.id, None)
         self.look_again()
 
     def _again(self, run: RunRow, order: Order) -> bool:
@@ -500,3 +506,10 @@ class Dispatch:
             return read_order(action, self.described, self.layout)
         except (Wrong, KeyError):
             return None
+
+
+def _is_full(error: BaseException) -> bool:
+    """Whether it is the disk that is wrong, and not what was to be written to it."""
+    return isinstance(error, sqlite3.Error) or (
+        isinstance(error, OSError) and error.errno in (ENOSPC, EDQUOT, EIO, EROFS)
+    )
