@@ -423,15 +423,32 @@ def test_one_that_cannot_be_stopped_keeps_no_other_from_its_stop(tmp_path: Path)
     run(tmp_path, test, guarded)
 
 
-def test_who_comes_while_a_plate_is_heated_gets_another_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("where", ["on its way", "at the heater", "in the heater"])
+def test_who_comes_after_a_plate_has_left_gets_another_one(tmp_path: Path, where: str) -> None:
     async def test(lab: LabFacility, cell: Cell) -> None:
-        cell.rigs["heater"].seconds = 0.5
+        mover, heater = cell.rigs["mover"], cell.rigs["heater"]
+        mover.seconds = 0.3 if where == "on its way" else 0.0
+        heater.seconds = 0.5
+        heater.set("Door", int(where == "at the heater"))
         first = asyncio.create_task(perform(lab, chain("c1.1")))
-        while not cell.rigs["heater"].sent:
+        while not (heater if where == "in the heater" else mover).sent:
             await asyncio.sleep(0.01)
-        second = await perform(lab, chain("c1.2"))
-        assert all(isinstance(o, core.Measured) for o in [*second, *await first])
+        if where == "at the heater":
+            await asyncio.sleep(0.1)
+        second = asyncio.create_task(perform(lab, chain("c1.2")))
+        await asyncio.sleep(0.1)
+        heater.set("Door", 0)
+        assert all(isinstance(o, core.Measured) for o in [*await first, *await second])
         assert len({s.location.partition("/")[0] for s, _, _ in lab.store.samples()}) == 2
+
+    run(tmp_path, test)
+
+
+def test_a_plate_of_a_trial_that_is_over_takes_no_more_samples(tmp_path: Path) -> None:
+    async def test(lab: LabFacility, cell: Cell) -> None:
+        for trial in ("c1.1", "c1.2"):
+            assert all(isinstance(o, core.Measured) for o in await perform(lab, chain(trial)))
+        assert [s.location for s, _, _ in lab.store.samples()] == ["plate-1/A1", "plate-2/A1"]
 
     run(tmp_path, test)
 
@@ -467,11 +484,12 @@ def test_a_plate_whose_mover_does_not_say_from_where_is_where_it_was(tmp_path: P
         del layout["instruments"]["mover"]["operations"]["Transfer"]["moves"]["from"]
 
     async def test(lab: LabFacility, cell: Cell) -> None:
-        await lab.describe("mover")
+        there = SOUND["mover"] | {"From": "deck"}
+        await lab.outcome(await lab.submit(permit("c1.1.go", "mover.Transfer", **there)))
         cell.rigs["mover"].unreachable = True
-        await lab.submit(permit("c1.1.go", "mover.Transfer", **SOUND["mover"] | {"From": "deck"}))
+        await lab.submit(permit("c1.2.go", "mover.Transfer", **there | {"To": "hotel"}))
         await asyncio.sleep(0.1)
-        assert [p.place for p in lab.store.plates()] == ["deck", "deck"]
+        assert [p.place for p in lab.store.plates()] == [there["To"], "deck"]
 
     run(tmp_path, test, blind)
 
