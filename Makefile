@@ -17,11 +17,13 @@ run: $(VENV)/run.stamp  ## Run the critical-materials campaign, live, and write 
 	$(BIN)/firstlight run critical-materials --trials 60 --parallel 4 --seed 1 --baseline 5 --data-dir $(HOME_)
 
 test: $(VENV)/dev.stamp  ## Pass the tests
-	$(MAKE) --no-print-directory -j4 setup-peers setup-instruments setup-madsci setup-queueserver
+	$(MAKE) --no-print-directory -j4 $(OTHERS)
 	$(MAKE) --no-print-directory peers
 	$(MAKE) --no-print-directory -j2 --output-sync=target test-computers test-rest
 	$(MAKE) --no-print-directory test-lab
 
+# Environments of other people's software, against which tests run.
+OTHERS := setup-peers setup-instruments setup-madsci setup-queueserver
 # Tests of batch systems and pilots wait most of the time, and the others work: side by side they take half as long.
 COMPUTERS := tests/facilities/slurm tests/facilities/pilots tests/facilities/iri tests/journeys/test_anywhere.py
 # Tests of instruments run many servers at once, which must answer in time: nothing else runs beside them.
@@ -43,7 +45,9 @@ peers: $(VENV)/peers.stamp  ## The contract of strategies, kept by other people'
 peers-%: $(VENV)/peers.stamp
 	OMP_NUM_THREADS=1 $(VENV)/peers/bin/python -m pytest -q -p no:cacheprovider tests/strategies/test_adapters.py -k Test$*
 
-check: $(VENV)/dev.stamp lint test  ## What CI checks: style, types, import contracts, tests, documentation
+check: $(VENV)/dev.stamp  ## What CI checks: style, types, import contracts, tests, documentation
+	$(MAKE) --no-print-directory -j5 --output-sync=target lint $(OTHERS)
+	$(MAKE) --no-print-directory test
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
