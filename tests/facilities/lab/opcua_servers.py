@@ -1,6 +1,7 @@
 """Servers for the tests of OPC UA, each in a process of its own: `opcua_servers.py WHAT PORT`."""
 
 import asyncio
+import datetime
 import sys
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,86 @@ class Slow(Hob):
     async def stop(self) -> None:
         await asyncio.sleep(0.2)
         await super().stop()
+
+
+async def lads(port: int) -> None:
+    """A LADS unit that behaves as its programs are called, and writes its results two steps after its states."""
+    server = await made(port)
+    await server.register_namespace("urn:test")
+    unit = await (await (await server.nodes.objects.add_object(2, "DeviceSet")).add_object(2, "Odd")).add_object(
+        2, "FunctionalUnitSet"
+    )
+    await Odd(server, await unit.add_object(2, "Unit")).build()
+    async with server:
+        await asyncio.Event().wait()
+
+
+class Odd:
+    """Its programs are named after what is odd about them; each counts how often it has begun."""
+
+    PROGRAMS = ("Late", "Never", "Hidden", "Torn", "Vanish")
+
+    def __init__(self, server: Server, unit: Node) -> None:
+        self.server, self.unit = server, unit
+        self.later = set[asyncio.Task[None]]()
+
+    async def build(self) -> None:
+        manager = await self.unit.add_object(2, "ProgramManager")
+        templates = await manager.add_object(2, "ProgramTemplateSet")
+        for name in self.PROGRAMS:
+            await templates.add_object(2, name)
+        active = await manager.add_object(2, "ActiveProgram")
+        self.active = await active.add_variable(2, "DeviceProgramRunId", "")
+        self.results = await manager.add_object(2, "ResultSet")
+        functions = await self.unit.add_object(2, "FunctionSet")
+        begun = await functions.add_object(2, "Begun")
+        self.begun = await begun.add_variable(2, "SensorValue", 0.0)
+        machine = await self.unit.add_object(2, "FunctionalUnitState")
+        self.state = await machine.add_variable(0, "CurrentState", ua.LocalizedText("Stopped"))
+        text = ua.NodeId(ua.Int32(ua.ObjectIds.String))
+        names = ("ProgramTemplateId", "SupervisoryJobId", "SupervisoryTaskId")
+        takes = [ua.Argument(Name=name, DataType=text) for name in names]
+        given = [ua.Argument(Name="DeviceProgramRunId", DataType=text)]
+        await machine.add_method(2, "StartProgram", uamethod(self.start), takes, given)
+        await machine.add_method(2, "Abort", uamethod(self.abort), [], [])
+
+    async def start(self, parent: ua.NodeId, program: str, job: str, task: str) -> Any:
+        await self.begun.write_value(await self.begun.read_value() + 1.0)
+        run = f"run-{task}"
+        await self.active.write_value(run)
+        await self.state.write_value(ua.LocalizedText("Running"))
+        work = asyncio.create_task(self.perform(program, run, task))
+        self.later.add(work)
+        work.add_done_callback(self.later.discard)
+        # What it answers comes from the middle of its start.
+        return ua.StatusCode(ua.UInt32(ua.StatusCodes.BadInternalError)) if program in ("Hidden", "Torn") else run
+
+    async def perform(self, program: str, run: str, task: str) -> None:
+        if program == "Hidden":
+            await asyncio.sleep(60.0)
+        result = await self.results.add_object(2, run)
+        await result.add_property(2, "DeviceProgramRunId", run)
+        await result.add_property(2, "SupervisoryTaskId", task)
+        await result.add_property(2, "Started", datetime.datetime.now(datetime.UTC))
+        never = ua.Variant(datetime.datetime(1601, 1, 1, tzinfo=datetime.UTC), ua.VariantType.DateTime)
+        stopped = await result.add_property(2, "Stopped", never)
+        await asyncio.sleep(3.0)
+        await self.state.write_value(ua.LocalizedText("Stopped"))
+        if program == "Vanish":
+            await self.active.write_value("")
+        await asyncio.sleep(0.5)
+        if program == "Late":
+            values = await result.add_object(2, "VariableSet")
+            await values.add_variable(2, "Volume", 4.5)
+            now = ua.Variant(datetime.datetime.now(datetime.UTC), ua.VariantType.DateTime)
+            await stopped.write_value(now)
+
+    async def abort(self, parent: ua.NodeId) -> Any:
+        for work in self.later:
+            work.cancel()
+        await self.state.write_value(ua.LocalizedText("Aborted"))
+        await self.state.write_value(ua.LocalizedText("Stopped"))
+        return []
 
 
 async def made(port: int) -> Server:
@@ -137,6 +218,6 @@ async def bench(port: int) -> None:
 
 if __name__ == "__main__":
     what, at, *more = sys.argv[1:]
-    servers: dict[str, Any] = {"chiller": chiller, "bench": bench, "guarded": guarded}
+    servers: dict[str, Any] = {"lads": lads, "chiller": chiller, "bench": bench, "guarded": guarded}
     hob = what in ("hob", "mute")
     asyncio.run(serve(Slow(), int(at), outcome=what == "hob") if hob else servers[what](int(at), *more))

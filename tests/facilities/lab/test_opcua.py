@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 
 pytest.importorskip("asyncua")
 
-from asyncua import Client
+from asyncua import Client, ua
 
 from firstlight.core import (
     ENDED,
@@ -27,6 +28,7 @@ from firstlight.core import (
     Unavailable,
 )
 from firstlight.facilities.lab.opcua import OpcuaInstrument, discover
+from firstlight.facilities.lab.opcua._link import Refused
 
 from .contract import Served
 from .devices import HOB
@@ -37,8 +39,19 @@ SERVERS = str(Path(__file__).with_name("opcua_servers.py"))
 Server = tuple[subprocess.Popen[bytes], int]
 
 
-def permit(operation: str, action: str = "a1", **settings: object) -> Permit:
-    made = Action(id=action, trial="t1", facility="lab", name="step", operation=operation, point={}, settings=settings)
+NUMBERS = itertools.count(1)
+
+
+def permit(operation: str, action: str = "", **settings: object) -> Permit:
+    made = Action(
+        id=action or f"a{next(NUMBERS)}",
+        trial="t1",
+        facility="lab",
+        name="step",
+        operation=operation,
+        point={},
+        settings=settings,
+    )
     return Permit(action=made, policies=())
 
 
@@ -60,7 +73,7 @@ async def to_end(it: OpcuaInstrument, handle: str) -> list[Run]:
     return [run async for run in it.follow(handle)]
 
 
-async def perform(it: OpcuaInstrument, operation: str, action: str = "a1", **settings: object) -> Run:
+async def perform(it: OpcuaInstrument, operation: str, action: str = "", **settings: object) -> Run:
     return (await to_end(it, await it.start(permit(operation, action, **settings))))[-1]
 
 
@@ -397,6 +410,125 @@ def test_where_results_tell_no_outcome_the_states_do_while_somebody_looks(tmp_pa
         using(port, later)
 
 
+@pytest.fixture(scope="module")
+def odd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    with serving(tmp_path_factory.mktemp("odd"), "lads") as (_, port):
+        yield port
+
+
+async def begun(it: OpcuaInstrument) -> float:
+    """How often the odd unit has begun anything, as it counts itself."""
+    return float(str((await anext(it.watch(("Begun",)))).value))
+
+
+def test_a_result_that_is_written_after_the_end_is_waited_for(odd: int) -> None:
+    """Longer than a server may take to show what it has begun: that its result is empty until then means nothing."""
+
+    async def test(it: OpcuaInstrument) -> None:
+        runs = await to_end(it, await it.start(permit("Late")))
+        assert (runs[-1].state, runs[-1].results) == ("succeeded", {"Volume": 4.5})
+
+    using(odd, test)
+
+
+@pytest.mark.parametrize("program", ["Never", "Vanish"])
+def test_a_result_that_is_never_completed_is_no_success(odd: int, program: str) -> None:
+    async def test(it: OpcuaInstrument) -> None:
+        handle = await it.start(permit(program))
+        # Two may look after one run: each of them sees its end.
+        for runs in await asyncio.gather(to_end(it, handle), to_end(it, handle)):
+            assert (runs[-1].state, runs[-1].cause) == ("unknown", "lost")
+            assert "was not completed" in runs[-1].message
+
+    using(odd, test)
+
+
+def test_a_refusal_from_the_middle_of_a_start_is_a_doubt_until_there_is_a_result(odd: int) -> None:
+    async def test(it: OpcuaInstrument) -> None:
+        before = await begun(it)
+        with pytest.raises(InDoubt, match="may have begun"):
+            await it.start(permit("Hidden", "hidden"))
+        with pytest.raises(InDoubt, match="did not say that it was not begun"):
+            await it.reattach("hidden", "")
+        assert await begun(it) == before + 1.0
+        await it.safe_stop()
+
+    async def later(it: OpcuaInstrument) -> None:
+        with pytest.raises(InDoubt, match="may have begun"):
+            await it.start(permit("Hidden", "again"))
+
+    async def another(it: OpcuaInstrument) -> None:
+        # A process that knows nothing of it sees that something runs, and not what.
+        with pytest.raises(InDoubt, match="it may be that"):
+            await it.reattach("again", "")
+        await it.safe_stop()
+        assert await it.reattach("again", "") is None
+
+    using(odd, test, results_outlast_restarts=True)
+    using(odd, later, results_outlast_restarts=True)
+    using(odd, another, results_outlast_restarts=True)
+
+
+def test_a_line_that_breaks_while_a_refusal_is_looked_into_leaves_a_doubt(odd: int) -> None:
+    line = Line(odd)
+
+    async def test(it: OpcuaInstrument) -> None:
+        connection = await it._link.connection()
+        await it.describe()
+        call = connection.call
+
+        async def refused(*arguments: Any) -> Any:
+            try:
+                return await call(*arguments)
+            finally:
+                line.cut()
+                connection.lose()
+
+        connection.call = refused  # type: ignore[method-assign, assignment]
+        with pytest.raises(InDoubt):
+            await it.start(permit("Torn", "torn"))
+        handle = await it.reattach("torn", "")
+        assert handle is not None
+        await it.safe_stop()
+
+    asyncio.run(over(line, test))
+
+
+@pytest.mark.parametrize("what", ["program", "function", "method", "variable"])
+def test_nothing_begins_after_a_safe_stop_because_it_was_on_its_way(tmp_path: Path, what: str) -> None:
+    made = {
+        "program": ("hob", permit("Heat", Target=66.0, Seconds=1.0)),
+        "function": ("chiller", permit("Bath.Temperature.Set", Target=66.0)),
+        "method": ("bench", permit("Dispense", Amount=5.0, Seconds=0.5)),
+        "variable": ("bench", permit("SetSpeed", Value=7.0)),
+    }  # fmt: skip
+    server, given = made[what]
+
+    async def test(it: OpcuaInstrument) -> None:
+        await it.describe()
+        find, at, go = it._what, asyncio.Event(), asyncio.Event()
+
+        async def found(connection: Any) -> Any:
+            if asyncio.current_task() is starting:
+                at.set()
+                await go.wait()
+            return await find(connection)
+
+        it._what = found  # type: ignore[method-assign]
+        starting = asyncio.create_task(it.start(given))
+        await at.wait()
+        stopping = asyncio.create_task(it.safe_stop())
+        await asyncio.sleep(0.1)
+        go.set()
+        with pytest.raises(NotStarted, match="stopped, before it began") as refused:
+            await starting
+        assert refused.value.cause == "cancelled"
+        await stopping
+
+    with serving(tmp_path, server) as (_, port):
+        using(port, test, **({"stop": "Halt"} if server == "bench" else {}))
+
+
 # Control functions.
 
 
@@ -437,6 +569,24 @@ def test_a_control_function_is_cancelled_overruled_or_aborted(chiller: int) -> N
             await it.start(permit(name, Target=50.0))
 
     using(chiller, test)
+
+
+@pytest.mark.parametrize("breaks", [Unavailable("the line is gone"), Refused(ua.StatusCodes.BadInternalError)])
+def test_a_function_with_a_new_target_of_which_nobody_knows_whether_it_runs_is_in_doubt(
+    tmp_path: Path, breaks: Exception
+) -> None:
+    async def test(it: OpcuaInstrument) -> None:
+        connection = await it._link.connection()
+
+        async def call(*arguments: Any) -> Any:
+            raise breaks
+
+        connection.call = call  # type: ignore[method-assign, assignment]
+        with pytest.raises(InDoubt):
+            await it.start(permit("Bath.Temperature.Set", Target=50.0))
+
+    with serving(tmp_path, "chiller") as (_, port):
+        using(port, test)
 
 
 # Plain servers.

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 from firstlight.core import InDoubt, NotStarted, Run, Unavailable
@@ -23,13 +23,17 @@ class Calls:
         self._link, self._patience = link, patience
         self._under_way = dict[str, asyncio.Task[Run]]()
 
-    async def call(self, handle: str, method: Method, settings: Mapping[str, object]) -> None:
-        """Call a method. Raises as `Instrument.start` does, where that shows at once."""
+    async def call(
+        self, handle: str, method: Method, settings: Mapping[str, object], unless_stopped: Callable[[], None]
+    ) -> None:
+        """Call a method. Raises as `Instrument.start` does, where that shows at once, and as `unless_stopped` does
+        before anything is sent."""
         try:
             arguments = [variant(settings[name], builtin, array) for name, builtin, array in method.inputs]
         except (ValueError, KeyError) as error:
             raise NotStarted(f"{method.operation.name}: {error}", "invalid-input") from error
         connection = await self._link.connection()
+        unless_stopped()
 
         async def answered() -> dict[str, object]:
             outputs = await connection.call(method.target, method.method, arguments, self._patience)

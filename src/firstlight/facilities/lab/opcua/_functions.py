@@ -1,6 +1,6 @@
 """Runs of control functions: a value is set, and they end once it is there. A server keeps only its state of them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from asyncua import ua
@@ -8,30 +8,37 @@ from asyncua import ua
 from firstlight.core import InDoubt, NotStarted, Run, Unavailable
 
 from ._lads import Function, state_name
-from ._link import OF_THE_LINE, Connection, Refused
-from ._programs import cause_of
+from ._link import Connection, Refused
+from ._programs import CERTAIN, cause_of
 from ._space import plain, variant
 
 
-async def begin(connection: Connection, function: Function, target: object, wait: float) -> None:
-    """Set the target and start the function where it does not run. Raises as `Instrument.start` does."""
+async def begin(
+    connection: Connection, function: Function, target: object, wait: float, unless_stopped: Callable[[], None]
+) -> None:
+    """Set the target and start the function where it does not run. Raises as `Instrument.start` does, and as
+    `unless_stopped` does before anything is sent."""
     machine = function.machine
     await connection.monitor([*machine.states, function.target.node, function.current.node])
     try:
         value = variant(index(function, target), function.target.builtin)
     except ValueError as error:
         raise NotStarted(f"{function.name}: {error}", "invalid-input") from error
+    unless_stopped()
     try:
         await connection.write(function.target.node, value, wait)
     except Refused as error:
         raise _refusal(function, error) from error
     running = state_name(await _sure(connection, function)) in RUNNING
     if not running and "Start" in machine.methods:
+        unless_stopped()
         try:
             await connection.call(machine.node, machine.methods["Start"], (), wait)
         except Refused as error:
             if state_name(await _sure(connection, function)) not in RUNNING:
                 raise _refusal(function, error) from error
+        except Unavailable as error:
+            raise InDoubt(f"{function.name} has a new target, and was not told to start: {error}") from error
 
 
 async def _sure(connection: Connection, function: Function) -> Any:
@@ -43,7 +50,7 @@ async def _sure(connection: Connection, function: Function) -> Any:
 
 
 def _refusal(function: Function, error: Refused) -> Exception:
-    if error.code in OF_THE_LINE:
+    if error.code not in CERTAIN:
         return InDoubt(f"{function.name}: {error}")
     return NotStarted(f"{function.name} did not start: {error}", cause_of(error.code))
 

@@ -13,8 +13,9 @@ from urllib.parse import urlparse
 
 from asyncua import Client, ua
 
-from firstlight.core import ENDED, InDoubt, InstrumentDescription, NotStarted, Permit, Reading, Run, Unavailable
+from firstlight.core import ENDED, Action, InDoubt, InstrumentDescription, NotStarted, Permit, Reading, Run, Unavailable
 
+from .._remembered import remember
 from . import _functions, _programs
 from ._calls import Calls
 from ._lads import STILL, Machine, Model, Wishes, model, state_name, stop
@@ -89,8 +90,9 @@ class OpcuaInstrument:
         self._known: tuple[Connection, Model | Plain] | None = None
         self._asking = asyncio.Lock()
         self._tracks = dict[str, _programs.Track]()
-        self._started = dict[str, float]()
+        self._begun, self._doubted = dict[str, str](), set[str]()
         self._cancelled = set[str]()
+        self._stops, self._sending = 0, set[asyncio.Future[None]]()
 
     async def describe(self) -> InstrumentDescription:
         """What it can do, as the server's address space says."""
@@ -108,32 +110,53 @@ class OpcuaInstrument:
 
     async def start(self, permit: Permit) -> str:
         """Begin a program, set a control function, call a method or write a variable."""
-        action, connection = permit.action, await self._link.connection()
+        action = permit.action
+        if action.id in self._begun:
+            return self._begun[action.id]
+        sending = asyncio.get_running_loop().create_future()
+        self._sending.add(sending)
+        try:
+            handle = str(await self._start(action))
+        except InDoubt:
+            # A result that is not there yet may still come.
+            self._doubted.add(action.id)
+            raise
+        finally:
+            self._sending.discard(sending)
+            sending.set_result(None)
+        return remember(self._begun, action.id, handle)
+
+    async def _start(self, action: Action) -> _Handle:
+        stops = self._stops
+
+        def unless_stopped() -> None:
+            if self._stops != stops:
+                # Nothing begins after a stop because it was on its way.
+                raise NotStarted(f"{self.name}: stopped, before it began", "cancelled")
+
+        connection = await self._link.connection()
         what = await self._what(connection)
         if isinstance(what, Model):
             if (program := what.programs.get(action.operation)) is not None:
-                run = await _programs.begin(connection, program, action, self._timeout)
-                return self._begun(_Handle("program", program.unit.name, run, action.id, connection.began))
+                run = await _programs.begin(connection, program, action, self._timeout, unless_stopped)
+                handle = _Handle("program", program.unit.name, run, action.id, connection.began)
+                self._tracks[str(handle)] = _programs.Track(run, action.id)
+                return handle
             if (function := what.functions.get(action.operation)) is not None:
                 target = action.settings["Target"]
-                await _functions.begin(connection, function, target, self._timeout)
-                return self._begun(_Handle("function", action.operation, target, action.id, connection.began))
+                await _functions.begin(connection, function, target, self._timeout, unless_stopped)
+                return _Handle("function", action.operation, target, action.id, connection.began)
         elif (method := what.methods.get(action.operation)) is not None:
-            handle = str(_Handle("call", action.operation, "", action.id, connection.began))
-            await self._calls.call(handle, method, action.settings)
+            handle = _Handle("call", action.operation, "", action.id, connection.began)
+            await self._calls.call(str(handle), method, action.settings, unless_stopped)
             return handle
         elif (setting := what.settings.get(action.operation)) is not None:
-            handle = str(_Handle("call", action.operation, "", action.id, connection.began))
-            await self._calls.write(handle, setting, action.settings["Value"], connection, self._timeout)
+            handle = _Handle("call", action.operation, "", action.id, connection.began)
+            unless_stopped()
+            await self._calls.write(str(handle), setting, action.settings["Value"], connection, self._timeout)
             return handle
         there = ", ".join(o.name for o in what.description.operations) or "none"
         raise NotStarted(f"{self.name} has no operation {action.operation!r}; it has: {there}", "invalid-input")
-
-    def _begun(self, handle: _Handle) -> str:
-        text = str(handle)
-        self._tracks[text] = _programs.Track(str(handle.run), handle.action)
-        self._started[text] = time.monotonic()
-        return text
 
     async def reattach(self, action: str, handle: str) -> str | None:
         """The run by its handle, or by our action's id among the results of the functional units."""
@@ -148,13 +171,21 @@ class OpcuaInstrument:
         what = await self._what(connection)
         if not isinstance(what, Model):
             raise InDoubt(f"{self.name} keeps nothing of what it was told to do")
-        outlast = self._outlast
-        for unit in what.units.values():
-            if (run := await _programs.find(connection, unit, action)) is not None:
-                return str(_Handle("program", unit.name, run, action, connection.began))
-            outlast = outlast or await _programs.outlasts(connection, unit)
-        if not outlast:
-            raise InDoubt(f"{self.name} has no result of {action}, and may have lost it when it was started anew")
+        units, until = list(what.units.values()), time.monotonic() + _programs.SHOWN_WITHIN
+        while True:
+            for unit in units:
+                if (run := await _programs.find(connection, unit, action)) is not None:
+                    return str(_Handle("program", unit.name, run, action, connection.began))
+            if time.monotonic() > until:
+                break
+            await asyncio.sleep(AGAIN)
+        if action in self._doubted:
+            raise InDoubt(f"{self.name} has no result of {action}, and did not say that it was not begun")
+        for unit in units:
+            if not await _programs.runs_other(connection, unit, action):
+                raise InDoubt(f"{self.name} has no result of {action}, and {unit.name} runs: it may be that")
+            if not self._outlast and not await _programs.outlasts(connection, unit):
+                raise InDoubt(f"{self.name} has no result of {action}, and may have lost it when it was started anew")
         return None
 
     async def status(self, handle: str) -> Run:
@@ -184,8 +215,7 @@ class OpcuaInstrument:
             track.gap = track.gap or not same
 
             async def program(now: Mapping[ua.NodeId, Any]) -> Run:
-                late = track.gap or time.monotonic() - self._started.get(handle, 0.0) > SHOWN_WITHIN
-                return await _programs.standing(connection, unit, track, now, late)
+                return await _programs.standing(connection, unit, track, now)
 
             return unit.watched, program
         if isinstance(what, Model) and of.kind == "function" and (made := what.functions.get(of.where)) is not None:
@@ -237,15 +267,14 @@ class OpcuaInstrument:
         now = dict[ua.NodeId, Any]()
         with contextlib.suppress(Unavailable):
             watched, judge = self._judge(await self._what(connection), of, connection)
+            track = self._tracks.get(str(of))
             async with connection.observe(watched) as feed:
                 lost = False
                 while not lost:
                     changes = list[Seen]()
                     with contextlib.suppress(TimeoutError):
-                        async with asyncio.timeout(SHOWN_WITHIN if str(of) in self._started else None):
+                        async with asyncio.timeout(track.patience if track else None):
                             changes.append(await feed.get())
-                    if not changes:
-                        del self._started[str(of)]
                     while not feed.empty():
                         changes.append(feed.get_nowait())
                     lost = None in changes
@@ -316,13 +345,24 @@ class OpcuaInstrument:
 
     async def safe_stop(self) -> None:
         """Stop every functional unit and control function, and wait until they are still."""
+        self._stops += 1
+        sending = [*self._sending]
+        try:
+            await self._stop_all()
+        finally:
+            if sending:
+                # A start that was sent before may arrive after all that.
+                await asyncio.wait(sending)
+                await self._stop_all()
+
+    async def _stop_all(self) -> None:
         connection = await self._link.connection()
         what = await self._what(connection)
         if isinstance(what, Plain):
             await self._stop_plain(connection, what)
             return
         # Abort is the way that does not wait for anything; whoever goes on after it has to clear the unit first.
-        self._cancelled |= self._tracks.keys()
+        self._cancelled |= {*self._tracks, *self._begun.values()}
         for track in self._tracks.values():
             track.cancelled = True
         done = await asyncio.gather(
@@ -391,7 +431,7 @@ async def discover(addresses: Sequence[str], timeout: float = 5.0) -> dict[str, 
     return found
 
 
-SHOWN_WITHIN = 2.0
-"""Seconds within which a server shows a run that it has begun."""
+AGAIN = 0.2
+"""Seconds between two looks for the result of what may have begun."""
 
 AT_REST = (*(s for s in STILL if not s.endswith("ing")), "Idle", "Clearing")

@@ -4,13 +4,14 @@ import contextlib
 import datetime
 import json
 import struct
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 from asyncua import ua
 
-from firstlight.core import Action, Cause, InDoubt, NotStarted, Run, RunState
+from firstlight.core import Action, Cause, InDoubt, NotStarted, Run, RunState, Unavailable
 
 from ._lads import Program, Unit, state_name
 from ._link import OF_THE_LINE, Connection, Refused, standard
@@ -27,6 +28,8 @@ CAUSES: tuple[Cause, ...] = ("did-not-converge", "invalid-input", "invalid-outpu
                              "timed-out", "out-of-memory", "crashed", "refused")  # fmt: skip
 PAUSED = ("Holding", "Held", "Suspending", "Suspended")
 MOVING = ("Running", "Stopping", "Aborting")
+SHOWN_WITHIN = 2.0
+"""Seconds within which a server shows a run that it has begun, and completes the result of one that has ended."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,8 @@ class Result:
     stopped: datetime.datetime | None
     said: Mapping[str, str]
     values: Mapping[str, object]
+    dated: bool = True
+    """Whether its server says of results when they were completed."""
 
 
 @dataclass
@@ -51,6 +56,23 @@ class Track:
     gap: bool = False
     """Whether something may have happened unseen."""
     states: set[str] = field(default_factory=set)
+    still: float | None = None
+    """Since when (monotonic, seconds) its unit has not been seen moving for it; None while it has."""
+
+    def look(self, state: str, active: object) -> None:
+        """Take note of what the unit does now, and for which run, where it says so."""
+        if active in (self.run, None):
+            self.states.add(state)
+        if state in MOVING and active in (self.run, None):
+            self.still = None
+        elif self.still is None:
+            self.still = time.monotonic()
+
+    @property
+    def patience(self) -> float | None:
+        """Seconds for which its result may still come, as servers tell first that they stand and then what came of it;
+        None while it moves."""
+        return None if self.still is None else self.still + SHOWN_WITHIN - time.monotonic()
 
 
 def key_values(said: Mapping[str, object], encoding: ua.NodeId) -> ua.Variant:
@@ -87,8 +109,11 @@ def _worded(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-async def begin(connection: Connection, program: Program, action: Action, wait: float) -> str:
-    """Start a program under our action's id, and return the run's id. Raises as `Instrument.start` does."""
+async def begin(
+    connection: Connection, program: Program, action: Action, wait: float, unless_stopped: Callable[[], None]
+) -> str:
+    """Start a program under our action's id, and return the run's id. Raises as `Instrument.start` does, and as
+    `unless_stopped` does right before it is sent."""
     unit, machine = program.unit, program.unit.machine
     await connection.monitor(unit.watched)
     given = {
@@ -106,6 +131,7 @@ async def begin(connection: Connection, program: Program, action: Action, wait: 
     missing = [name for name in unit.given if name not in given]
     if missing:
         raise NotStarted(f"StartProgram of {unit.name} wants what LADS does not have: {', '.join(missing)}")
+    unless_stopped()
     try:
         said = await connection.call(
             machine.node, machine.methods["StartProgram"], [given[n] for n in unit.given], wait
@@ -113,10 +139,21 @@ async def begin(connection: Connection, program: Program, action: Action, wait: 
     except Refused as error:
         if error.code in OF_THE_LINE:
             raise InDoubt(f"{unit.name}: {error}") from error
-        if error.code not in CERTAIN and (run := await find(connection, unit, action.id)) is not None:
-            return run
+        if error.code not in CERTAIN:
+            return await _begun_all_the_same(connection, unit, action, error)
         raise NotStarted(f"{unit.name} did not start {program.template}: {error}", cause_of(error.code)) from error
     return str(said[0]) if said else ""
+
+
+async def _begun_all_the_same(connection: Connection, unit: Unit, action: Action, error: Refused) -> str:
+    """The run of a program that was refused from the middle of its start. Raises InDoubt where none is to be seen."""
+    try:
+        run = await find(connection, unit, action.id)
+    except Unavailable as lost:
+        raise InDoubt(f"{unit.name}: {error}; and then {lost}") from lost
+    if run is None:
+        raise InDoubt(f"{unit.name}: {error}; and it has no result of {action.id}, which may have begun") from error
+    return run
 
 
 async def find(connection: Connection, unit: Unit, action: str) -> str | None:
@@ -198,7 +235,7 @@ async def _read(connection: Connection, at: Mapping[str, ua.NodeId], name: str) 
     return Result(
         str(said.get("DeviceProgramRunId") or name), str(said.get("SupervisoryTaskId") or ""),
         _time(said.get("Started")), _time(said.get("Stopped")), from_key_values(said.get("Properties")),
-        {n: plain(v) for n, v in zip(of, read[len(there) :], strict=True)},
+        {n: plain(v) for n, v in zip(of, read[len(there) :], strict=True)}, "Stopped" in at,
     )  # fmt: skip
 
 
@@ -207,27 +244,34 @@ def _time(value: Any) -> datetime.datetime | None:
     return value if isinstance(value, datetime.datetime) and value.year > 1970 else None
 
 
-async def standing(connection: Connection, unit: Unit, track: Track, now: Mapping[ua.NodeId, Any], late: bool) -> Run:
-    """How far a run has come, from what the unit's variables say now. Raises Unavailable.
+async def runs_other(connection: Connection, unit: Unit, action: str) -> bool:
+    """Whether what a unit does now, if anything, is surely not an action of ours. Raises Unavailable."""
+    active = unit.active.get("DeviceProgramRunId")
+    state, run = await connection.read([unit.machine.state, active or unit.machine.state])
+    if state_name(state) not in MOVING:
+        return True
+    result = await result_of(connection, unit, str(run or "")) if active else None
+    return result is not None and result.action not in ("", action)
 
-    `late` says that the server has had time enough to show a run that it has begun.
-    """
+
+async def standing(connection: Connection, unit: Unit, track: Track, now: Mapping[ua.NodeId, Any]) -> Run:
+    """How far a run has come, from what the unit's variables say now. Raises Unavailable."""
     state, active = state_name(now.get(unit.machine.state)), _active(unit, now, "DeviceProgramRunId")
-    ours = active == track.run
-    if ours and state in MOVING and not track.gap:
+    track.look(state, active)
+    ours = active == track.run and track.still is None
+    if ours and not track.gap:
         return _moving(unit, now, state)
     result = await result_of(connection, unit, track.run)
     if result is not None and result.action and result.action != track.action:
         return Run("unknown", message=f"run {track.run} is another's now: ours is lost", cause="lost")
-    if result is None:
-        if (ours and state in MOVING) or not late:
-            return _moving(unit, now, state)
-        return Run("unknown", message=f"{unit.name} does not know the run {track.run}", cause="lost")
-    if result.stopped is None and ours and state in MOVING:
+    if result is not None and result.stopped is not None:
+        return ended(connection, unit, track, result)
+    if ours and result is not None:
         track.gap = False
+    if track.patience is None or track.patience > 0:
         return _moving(unit, now, state)
-    if result.stopped is None and not (late and state not in MOVING):
-        return _moving(unit, now, state)
+    if result is None:
+        return Run("unknown", message=f"{unit.name} does not know the run {track.run}", cause="lost")
     return ended(connection, unit, track, result)
 
 
@@ -249,19 +293,19 @@ def _active(unit: Unit, now: Mapping[ua.NodeId, Any], name: str) -> Any:
 
 
 def observed(connection: Connection, unit: Unit, since: datetime.datetime | None) -> set[str]:
-    """The states in which a unit has been seen."""
-    nodes = unit.machine.states
+    """The states in which a unit has been seen since a run began; none where it does not say when that was."""
+    nodes = unit.machine.states if since is not None else ()
     return {state_name(v.Value.Value) for n in nodes for v in connection.history(n, since) if v.Value is not None}
 
 
 def ended(connection: Connection, unit: Unit, track: Track, result: Result) -> Run:
-    """What has become of a run that has a complete result."""
+    """What has become of a run whose unit stands, from its result."""
     seen = track.states | observed(connection, unit, result.started)
     told = OUTCOMES.get(result.said.get("Outcome", "").lower())
     message = result.said.get("Message", "")
     cause = result.said.get("Cause", "")
     if told is None:
-        told, message = _deduced(seen, track)
+        told, message = _deduced(seen, track, result)
     times = {"started": result.started, "ended": result.stopped}
     return Run(
         told, progress=1.0 if told == "succeeded" else None, message=message,
@@ -285,11 +329,13 @@ def _typed(unit: Unit, values: Mapping[str, object]) -> dict[str, object]:
     return found
 
 
-def _deduced(seen: set[str], track: Track) -> tuple[RunState, str]:
+def _deduced(seen: set[str], track: Track, result: Result) -> tuple[RunState, str]:
     if seen & {"Aborting", "Aborted"}:
         return ("cancelled", "aborted as was asked") if track.cancelled else ("failed", "the unit aborted it")
     if track.cancelled or ("Stopping" in seen and not seen & {"Completing", "Complete"}):
         return "cancelled", "it was stopped"
+    if result.dated and result.stopped is None:
+        return "unknown", f"its unit stands, and its result was not completed within {SHOWN_WITHIN:g} s"
     if track.gap and not seen & {"Completing", "Complete"}:
         return "unknown", "it ended while nobody looked, and its result tells no outcome"
     return "succeeded", ""
