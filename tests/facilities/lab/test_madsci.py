@@ -31,7 +31,7 @@ class TestMadsci(Served):
 
     @classmethod
     def command(cls, port: int) -> list[str]:
-        return [python_of("madsci"), NODE, str(port)]
+        return [python_of("madsci"), NODE, str(port), str(cls.folder)]
 
     @classmethod
     def at(cls, port: int) -> Instrument:
@@ -209,5 +209,5 @@ def test_one_that_falls_silent_is_noticed_and_heard_again(tmp_path: Path) -> Non
             await it.close()
 
     port = free_port()
-    with running([python_of("madsci"), NODE, str(port)], tmp_path / "log", port) as server:
+    with running([python_of("madsci"), NODE, str(port), str(tmp_path)], tmp_path / "log", port) as server:
         asyncio.run(test(server.pid, port))
