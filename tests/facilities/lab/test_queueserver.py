@@ -99,6 +99,21 @@ class Deaf:
         writer.close()
 
 
+def at_answer(it: QueueServerInstrument, word: str, do: Callable[[], Awaitable[None]]) -> list[str]:
+    """Have something done once the first request of a kind is answered; what is asked by then, and afterwards."""
+    ask, asked = it._link.ask, list[str]()
+
+    async def noting(method: str, **params: Any) -> Any:
+        asked.append(method)
+        answer = await ask(method, **params)
+        if method == word and asked.count(word) == 1:
+            await do()
+        return answer
+
+    it._link.ask = noting  # type: ignore[method-assign]
+    return asked
+
+
 class TestQueueServer(Served):
     """The contract, as far as a queue server has words for it: no units, no progress, nothing that plans return."""
 
@@ -570,10 +585,69 @@ class TestQueueServer(Served):
             await self.ask("lock", queue=True, lock_key="k", user="Ann")
             run = await it.status(handle)
             await self.ask("unlock", lock_key="k")
-            assert run.state == "failed"
-            assert "a copy of it is in the queue, and stays there" in run.message
-            assert "was taken out" in (await it.status(handle)).message
+            assert (run.state, run.cause) == ("unknown", "lost")
+            assert "a copy of it stays in the queue, and whoever starts that performs it again" in run.message
+            again = await it.status(handle)
+            assert again.state == "failed"
+            assert "was taken out" in again.message
             assert await self.queued() == []
+
+        self.with_it(test)
+
+    @pytest.mark.parametrize("begun", [False, True])
+    def test_a_copy_that_is_gone_before_it_is_taken_out_is_looked_for(self, begun: bool) -> None:
+        async def test(it: QueueServerInstrument) -> None:
+            handle = await it.start(permit("Break", f"c4{begun}"))
+            await self.until(manager_state="idle", items_in_queue=1)
+            ask, lost = it._link.ask, list[str]()
+
+            async def losing(method: str, **params: Any) -> Any:
+                if method != "queue_item_remove" or lost:
+                    return await ask(method, **params)
+                lost.append(method)
+                if begun:
+                    await self.ask("queue_start")
+                    await self.until(manager_state="idle", items_in_history=2 + before)
+                else:
+                    await ask(method, **params)
+                raise InDoubt("the answer is lost")
+
+            before = (await self.ask("status"))["items_in_history"] - 1
+            it._link.ask = losing  # type: ignore[method-assign]
+            run = await it.status(handle)
+            assert lost
+            assert run.state == ("unknown" if begun else "failed")
+            assert ("somebody has started it again" in run.message) == begun
+            assert self.performed(self.folder, "Break") == (2 if begun else 1)
+
+        self.with_it(test)
+
+    def test_a_copy_that_runs_and_ends_between_two_looks_is_seen(self) -> None:
+        async def test(it: QueueServerInstrument) -> None:
+            handle = await it.start(permit("Break", "c5"))
+            await self.until(manager_state="idle", items_in_queue=1)
+
+            async def begin() -> None:
+                await self.ask("queue_start")
+                await self.until(manager_state="idle", items_in_queue=1)
+
+            at_answer(it, "history_get", begin)
+            run = await it.status(handle)
+            assert run.state == "unknown"
+            assert "somebody has started it again" in run.message
+
+        self.with_it(test)
+
+    def test_a_copy_of_which_the_history_is_cleared_has_begun_all_the_same(self) -> None:
+        async def test(it: QueueServerInstrument) -> None:
+            await it.start(permit("Break", "c6"))
+            await self.until(manager_state="idle", items_in_queue=1)
+            await self.ask("history_clear")
+            other = self.at(self.port)
+            with pytest.raises(InDoubt, match="a copy"):
+                await other.reattach("c6", "")
+            await other.close()
+            assert self.performed(self.folder, "Break") == 1
 
         self.with_it(test)
 

@@ -115,13 +115,16 @@ class QueueServerInstrument:
         return remember(self._began, action.id, handle)
 
     async def reattach(self, action: str, handle: str) -> str | None:
-        found = handle or await self._find(action)
+        item = None if handle else await self._find(action)
+        found = handle if item is None else item["item_uid"]
         if not found:
             raise InDoubt(f"{self._name} has {action} neither in its queue nor in its history, which may be cleared")
         said = await self._link.look("status")
         run = await self._run(found, said)
         if run.state == "unknown":
             raise InDoubt(f"{self._name}: {run.message}")
+        if item and item.get("result") and run.state not in ENDED:
+            raise InDoubt(f"{self._name} has only a copy of {action}, which was performed: its history was cleared")
         # We died before the queue was started: once the item is out of it, it has surely not begun.
         halfway = not handle and run.state == "queued" and _stands(said)
         if halfway and (await self._link.act("queue_item_remove", uid=found)).get("success"):
@@ -279,12 +282,12 @@ class QueueServerInstrument:
             raise InDoubt(f"{why}; and it is neither in the queue nor in the history")
         return str(found)
 
-    async def _find(self, action: str) -> str:
-        """The item of the last attempt at an action, "" where there is none. What came after it are copies."""
+    async def _find(self, action: str) -> Said | None:
+        """The item of the last attempt at an action. What came after it are copies, with the result of the original."""
         items = await self._items()
         marks = [_mark(item) for item in items]
         last = next((mark for mark in reversed(marks) if mark[0] == action), None)
-        return str(items[marks.index(last)]["item_uid"]) if last else ""
+        return items[marks.index(last)] if last else None
 
     async def _items(self) -> list[Said]:
         """All that the server knows of, what began first first. An item may be there twice, as it goes on its way."""
@@ -312,16 +315,18 @@ class QueueServerInstrument:
         if item is None:
             words = f"{self._name} has {handle} neither in its queue nor in its history"
             return Run(state="unknown", cause="lost", message=words)
-        return await self._after(item, history)
+        return await self._after(item)
 
-    async def _after(self, item: Said, history: Sequence[Said]) -> Run:
-        """How an item ended. A copy that the server has put back into the queue is taken out; one that it has begun
-        makes what was done unknown."""
+    async def _after(self, item: Said) -> Run:
+        """How an item ended. A copy that the server has put back into the queue is taken out; one that it has begun,
+        or that stays in the queue, makes what is done unknown."""
         handle, run = item["item_uid"], _ended(item)
         mark = _mark(item)
         if run.state == "succeeded" or not mark[0]:
             return remember(self._ended, handle, run)
         queue = await self._link.look("queue_get")
+        # A copy goes the same way as an item: into the history last.
+        history = (await self._link.look("history_get")).get("items", ())
         begun = [*history, queue.get("running_item") or {}]
         if again := [i["item_uid"] for i in begun if _mark(i) == mark and i["item_uid"] != handle]:
             words = f"{run.message}; and somebody has started it again as {', '.join(again)}"
@@ -329,9 +334,13 @@ class QueueServerInstrument:
         for copy in [i["item_uid"] for i in queue.get("items", ()) if _mark(i) == mark]:
             answer = await self._link.act("queue_item_remove", uid=copy)
             if not answer.get("success"):
-                return replace(
-                    run, message=f"{run.message}; a copy of it is in the queue, and stays there: {problem(answer)}"
-                )
+                left = (await self._link.look("queue_get")).get("items", ())
+                if copy not in [i["item_uid"] for i in left]:
+                    # It was taken out and the answer lost, or somebody has begun it.
+                    return await self._after(item)
+                words = "a copy of it stays in the queue, and whoever starts that performs it again"
+                why = f"{run.message}; {words}: {problem(answer)}"
+                return replace(run, state="unknown", cause="lost", message=why)
             run = replace(run, message=f"{run.message}; the copy of it in the queue was taken out")
         return remember(self._ended, handle, run)
 
