@@ -467,6 +467,74 @@ class TestQueueServer(Served):
 
         self.with_it(test)
 
+    @pytest.mark.parametrize("when", ["queue_item_add", "status"])
+    def test_a_stop_while_it_is_added_is_not_followed_by_its_start(self, when: str) -> None:
+        async def test(it: QueueServerInstrument) -> None:
+            await it.describe()
+            asked = at_answer(it, when, it.safe_stop)
+            with pytest.raises(NotStarted, match="stopped, before it began") as refused:
+                await it.start(permit("Add", f"z{when}", Volume=1.0, To="A1"))
+            assert refused.value.cause == "cancelled"
+            assert "queue_start" not in asked
+            assert ("queue_item_add" in asked) == (when == "queue_item_add")
+            assert await self.queued() == []
+            assert self.performed(self.folder, "Add") == 0
+
+        self.with_it(test)
+
+    def test_a_stop_while_it_is_added_to_what_goes_on_takes_it_out(self) -> None:
+        async def test(it: QueueServerInstrument) -> None:
+            await self.enqueue("Heat", Target=30.0, Seconds=30.0)
+            await self.ask("queue_start")
+            await self.until(re_state="running")
+            asked = at_answer(it, "queue_item_add", it.safe_stop)
+            with pytest.raises(NotStarted, match="stopped, before it began"):
+                await it.start(permit("Add", "z3", Volume=1.0, To="A1"))
+            assert "queue_start" not in asked
+            assert "Add" not in [item["name"] for item in (await self.ask("queue_get"))["items"]]
+            assert self.performed(self.folder, "Add") == 0
+
+        self.with_it(test)
+
+    def test_a_stop_while_the_queue_is_being_started_ends_what_began(self) -> None:
+        async def test(it: QueueServerInstrument) -> None:
+            await it.describe()
+            ask, stops = it._link.ask, list[asyncio.Task[None]]()
+
+            async def late(method: str, **params: Any) -> Any:
+                if method == "queue_start":
+                    # It is on its way while the server answers everything that the stop asks.
+                    stops.append(asyncio.create_task(it.safe_stop()))
+                    await asyncio.sleep(0.5)
+                return await ask(method, **params)
+
+            it._link.ask = late  # type: ignore[method-assign]
+            handle = await it.start(permit("Heat", "z4", Target=30.0, Seconds=30.0))
+            await stops[0]
+            assert (await self.ask("status"))["manager_state"] == "idle"
+            assert (await self._end(it, handle))[-1].state == "cancelled"
+            assert await self.queued() == []
+
+        self.with_it(test)
+
+    def test_a_stop_ends_what_has_started_by_itself_meanwhile(self) -> None:
+        async def test(it: QueueServerInstrument) -> None:
+            await self.ask("queue_autostart", enable=True)
+            ask = it._link.ask
+
+            async def late(method: str, **params: Any) -> Any:
+                if method == "queue_autostart":
+                    await self.enqueue("Heat", Target=30.0, Seconds=30.0)
+                    await self.until(re_state="running")
+                return await ask(method, **params)
+
+            it._link.ask = late  # type: ignore[method-assign]
+            await it.safe_stop()
+            said = await self.ask("status")
+            assert (said["manager_state"], said["queue_autostart_enabled"]) == ("idle", False)
+
+        self.with_it(test)
+
     # ------------------------------------------------------------------ what is lost on the way
 
     def test_what_nobody_could_receive_was_not_sent(self) -> None:

@@ -39,6 +39,7 @@ _SIGNALS: dict[str, Any] = {
 MARK, ATTEMPT = "firstlight", "firstlight_attempt"
 """Members of an item's `meta`: the id of the action, and one for each time it is added. The start documents of its
 runs have them too."""
+_STOPPED = "stopped, before it began"
 OPENING = 120.0
 """Seconds that an environment may take to open."""
 
@@ -79,6 +80,7 @@ class QueueServerInstrument:
         self._open, self._patience = open, patience
         self._plans, self._listed = dict[str, Plan](), ("", "")
         self._began, self._ended = dict[str, str](), dict[str, Run]()
+        self._starting, self._stops = asyncio.Lock(), 0
 
     async def describe(self) -> InstrumentDescription:
         said = await self._link.look("status")
@@ -90,7 +92,7 @@ class QueueServerInstrument:
         )  # fmt: skip
 
     async def start(self, permit: Permit) -> str:
-        action = permit.action
+        action, stops = permit.action, self._stops
         if action.id in self._began:
             return self._began[action.id]
         said = await self._link.look("status")
@@ -101,6 +103,8 @@ class QueueServerInstrument:
         if wrong := plan.wrong(action.settings):
             raise NotStarted(f"{action.operation}: {'; '.join(wrong)}", "invalid-input")
         await self._may_add(said)
+        if self._stops != stops:
+            raise NotStarted(f"{self._name}: {_STOPPED}", "cancelled")
         attempt = uuid.uuid4().hex
         item = {**plan.item(action.settings), "meta": {MARK: action.id, ATTEMPT: attempt}}
         try:
@@ -111,7 +115,7 @@ class QueueServerInstrument:
             if not answer.get("success"):
                 raise NotStarted(f"{action.operation} of {self._name}: {problem(answer)}", "refused")
             handle = answer["item"]["item_uid"]
-        await self._set_going(handle)
+        await self._set_going(handle, stops)
         return remember(self._began, action.id, handle)
 
     async def reattach(self, action: str, handle: str) -> str | None:
@@ -175,9 +179,24 @@ class QueueServerInstrument:
             await self._abort(lambda said: said.get("running_item_uid") == handle)
 
     async def safe_stop(self) -> None:
+        self._stops += 1
+        on_its_way = self._starting.locked()
+        try:
+            await self._stop()
+        finally:
+            if on_its_way:
+                # A start that was sent before may arrive after all that.
+                async with self._starting:
+                    await self._stop()
+
+    async def _stop(self) -> None:
         said = await self._link.look("status")
         if said.get("queue_autostart_enabled"):
             await self._link.act("queue_autostart", enable=False)
+            if not _goes(said):
+                # Something may have started by itself until then, and shows it a little later.
+                await asyncio.sleep(AGAIN)
+                said = await self._link.look("status")
         if _goes(said):
             # Nothing comes after what runs now; whether the server says so is of no matter, for that is aborted too.
             await self._link.act("queue_stop")
@@ -233,27 +252,32 @@ class QueueServerInstrument:
         there = said.get("items_in_queue")
         return f"the queue of {self._name} is stopped with {there} items in it: somebody has to start it"
 
-    async def _set_going(self, handle: str) -> None:
-        """Start a queue that stands still with our item alone. Raises NotStarted where it may not: the item
-        is taken out again."""
+    async def _set_going(self, handle: str, stops: int) -> None:
+        """Start a queue that stands still with our item alone. Raises NotStarted where it may not, or was stopped
+        meanwhile: the item is taken out again."""
         try:
             said = await self._link.look_on("status")
             items = (await self._link.look("queue_get")).get("items", ())
         except Unavailable:
             # It is there, and following it says that nothing goes on.
             return
-        if not _stands(said) or said.get("running_item_uid"):
+        if self._stops == stops and (not _stands(said) or said.get("running_item_uid")):
             return
-        if [item["item_uid"] for item in items] == [handle]:
-            answer = await self._link.act("queue_start")
-            why = problem(answer)
-            if answer.get("success"):
-                return
-        else:
-            why = self._stopped(said)
+        async with self._starting:
+            # Nothing begins after a stop because it was on its way.
+            stopped = self._stops != stops
+            if stopped:
+                why = _STOPPED
+            elif [item["item_uid"] for item in items] == [handle]:
+                answer = await self._link.act("queue_start")
+                why = problem(answer)
+                if answer.get("success"):
+                    return
+            else:
+                why = self._stopped(said)
         # Where it is in the queue no longer, it has begun after all.
         if (await self._link.act("queue_item_remove", uid=handle)).get("success"):
-            raise NotStarted(f"{self._name}: {why}")
+            raise NotStarted(f"{self._name}: {why}", "cancelled" if stopped else "refused")
 
     async def _open_environment(self) -> None:
         """Raises Unavailable."""
