@@ -535,6 +535,27 @@ class TestQueueServer(Served):
 
         self.with_it(test)
 
+    def test_what_a_cancel_has_paused_of_somebody_else_goes_on(self) -> None:
+        async def test(it: QueueServerInstrument) -> None:
+            handle = await it.start(permit("Heat", "z5", Target=30.0, Seconds=1.0))
+            theirs = await self.enqueue("Heat", Target=30.0, Seconds=2.0)
+            await self.until(re_state="running")
+            ask = it._link.ask
+
+            async def late(method: str, **params: Any) -> Any:
+                if method == "re_pause":
+                    await self.until(running_item_uid=theirs, re_state="running")
+                return await ask(method, **params)
+
+            it._link.ask = late  # type: ignore[method-assign]
+            await it.cancel(handle)
+            assert (await it.status(handle)).state == "succeeded"
+            await self.until(manager_state="idle")
+            last = (await self.ask("history_get"))["items"][-1]
+            assert (last["item_uid"], last["result"]["exit_status"]) == (theirs, "completed")
+
+        self.with_it(test)
+
     # ------------------------------------------------------------------ what is lost on the way
 
     def test_what_nobody_could_receive_was_not_sent(self) -> None:

@@ -370,6 +370,7 @@ class QueueServerInstrument:
 
     async def _abort(self, goes: Callable[[Said], bool]) -> None:
         """Have what runs paused at once, and then aborted, while it goes on. Raises InDoubt where it does not end."""
+        stops = self._stops
         why, told, until = "it does not say why", set[tuple[str, object]](), time.monotonic() + self._patience
         while goes(said := await self._link.look("status")):
             running = said.get("running_item_uid")
@@ -382,6 +383,21 @@ class QueueServerInstrument:
                     told.add((method, running))
                 why = problem(answer) or why
             await asyncio.sleep(AGAIN)
+        if {method for method, _ in told} == {"re_pause"}:
+            await self._go_on(said, stops)
+
+    async def _go_on(self, said: Said, stops: int) -> None:
+        """Where what was to pause had just ended, it is somebody else's plan that has paused: it goes on, but for a
+        stop meanwhile."""
+        until = time.monotonic() + self._patience
+        while said.get("pause_pending") or (said.get("re_state") == "paused" and said.get("manager_state") != "paused"):
+            if time.monotonic() > until:
+                return
+            await asyncio.sleep(AGAIN)
+            said = await self._link.look("status")
+        async with self._starting:
+            if said.get("manager_state") == "paused" and self._stops == stops:
+                await self._link.act("re_resume")
 
 
 def _goes(said: Said) -> bool:
