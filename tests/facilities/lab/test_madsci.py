@@ -186,6 +186,31 @@ class TestMadsci(Served):
         self._run(tmp_path, test)
 
 
+def test_a_stop_waits_for_no_poll() -> None:
+    async def test() -> None:
+        async def met(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            if (await reader.readuntil(b"\r\n\r\n")).startswith(b"POST /admin/safety_stop"):
+                writer.write(b'HTTP/1.1 200 OK\r\ncontent-length: 17\r\n\r\n{"success": true}')
+            else:
+                # What only reads gets no answer.
+                await reader.read()
+            writer.close()
+
+        port = free_port()
+        it = MadsciInstrument("hob", f"http://127.0.0.1:{port}")
+        async with await asyncio.start_server(met, "127.0.0.1", port):
+            polls = [asyncio.create_task(it.status(f"Add/{number}")) for number in range(8)]
+            await asyncio.sleep(0.3)
+            async with asyncio.timeout(2):
+                await it.safe_stop()
+            for poll in polls:
+                poll.cancel()
+            await asyncio.gather(*polls, return_exceptions=True)
+            await it.close()
+
+    asyncio.run(test())
+
+
 def test_one_that_falls_silent_is_noticed_and_heard_again(tmp_path: Path) -> None:
     async def test(pid: int, port: int) -> None:
         it = MadsciInstrument("hob", f"http://127.0.0.1:{port}", poll=0.1, patience=0.7)

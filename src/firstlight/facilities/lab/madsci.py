@@ -61,7 +61,7 @@ class MadsciInstrument:
             raise ValueError("poll and patience must be more than 0 seconds")
         self._name, self._address, self._effects = name, address.rstrip("/"), dict(effects or {})
         self._reset, self._poll, self._patience = reset, poll, patience
-        self._made: httpx.AsyncClient | None = None
+        self._made = dict[str, httpx.AsyncClient]()
         self._began, self._ended = dict[str, str](), dict[str, Run]()
 
     async def describe(self) -> InstrumentDescription:
@@ -167,9 +167,9 @@ class MadsciInstrument:
         await self._command("safety_stop")
 
     async def close(self) -> None:
-        made, self._made = self._made, None
-        if made is not None:
-            await made.aclose()
+        made, self._made = self._made, {}
+        for client in made.values():
+            await client.aclose()
 
     async def _create(self, operation: str, settings: Mapping[str, object]) -> str:
         """The id of an action that waits to be started. One whose id is lost never starts: another may be made."""
@@ -242,7 +242,7 @@ class MadsciInstrument:
         return NotStarted(words, "refused")
 
     async def _command(self, command: str) -> None:
-        answer = await self._send(f"/admin/{command}")
+        answer = await self._post("commands", f"/admin/{command}")
         said = _object(answer) if answer.status_code < 300 else {}
         if said.get("success") is not True:
             raise InDoubt(f"{self._name} would not {command}: {_errors(said) or _problem(answer)}")
@@ -264,7 +264,7 @@ class MadsciInstrument:
     async def _read(self, path: str) -> httpx.Response:
         """The answer to what only reads. Raises Unavailable."""
         try:
-            answer = await self._client().get(path)
+            answer = await self._client("requests").get(path)
         except httpx.HTTPError as error:
             raise Unavailable(f"{self._address} cannot be reached: {str(error) or type(error).__name__}") from None
         if answer.status_code >= 500 or answer.status_code in _TURNED_AWAY:
@@ -273,8 +273,11 @@ class MadsciInstrument:
 
     async def _send(self, path: str, body: Mapping[str, Any] | None = None) -> httpx.Response:
         """The answer to what acts. Raises Unavailable where the node never saw it, InDoubt where no answer came."""
+        return await self._post("requests", path, body)
+
+    async def _post(self, purpose: str, path: str, body: Mapping[str, Any] | None = None) -> httpx.Response:
         try:
-            answer = await self._client().post(path, json=body)
+            answer = await self._client(purpose).post(path, json=body)
         except _UNSENT as error:
             raise Unavailable(f"{self._address} cannot be reached: {str(error) or type(error).__name__}") from None
         except httpx.HTTPError as error:
@@ -283,14 +286,15 @@ class MadsciInstrument:
             raise Unavailable(f"{self._address}{path}: {_problem(answer)}")
         return answer
 
-    def _client(self) -> httpx.AsyncClient:
-        """One that keeps no connections: a node allows ten in all, and an idle one counts."""
-        if self._made is None:
-            self._made = httpx.AsyncClient(
+    def _client(self, purpose: str) -> httpx.AsyncClient:
+        """One that keeps no connections: a node allows ten in all, and an idle one counts. Each purpose has its own, so
+        that a stop waits for no poll."""
+        if purpose not in self._made:
+            self._made[purpose] = httpx.AsyncClient(
                 base_url=self._address, trust_env=False, timeout=self._patience,
                 limits=httpx.Limits(max_connections=4, max_keepalive_connections=0),
             )  # fmt: skip
-        return self._made
+        return self._made[purpose]
 
 
 def _path(handle: str) -> str:
