@@ -124,7 +124,7 @@ class TestMadsci(Served):
             id = await it._create("Add", {"Volume": 2.0, "To": "A1"})
             proxy.drop(8.0)
             with pytest.raises(InDoubt):
-                await it._begin(f"Add/{id}")
+                await it._begin(f"Add/{id}", 0)
             with pytest.raises(NotStarted):
                 await it.start(permit("Add", "s2", Volume=2.0, To="A1"))
             assert self.performed(self.folder, "Add") == 1
@@ -158,6 +158,61 @@ class TestMadsci(Served):
 
         self._run(tmp_path, test)
 
+    def test_a_stop_while_it_is_created_is_not_followed_by_its_start(self, tmp_path: Path) -> None:
+        async def test(instrument: Instrument, root: Path) -> None:
+            assert isinstance(instrument, MadsciInstrument)
+            send, sent = instrument._send, list[str]()
+
+            async def stopping(path: str, body: Any = None) -> Any:
+                sent.append(path)
+                answer = await send(path, body)
+                if path == "/action/Add":
+                    await instrument.safe_stop()
+                return answer
+
+            instrument._send = stopping  # type: ignore[method-assign]
+            with pytest.raises(NotStarted, match="stopped, before it began") as refused:
+                await instrument.start(permit("Add", "z1", Volume=2.0, To="A1"))
+            assert refused.value.cause == "cancelled"
+            assert sent == ["/action/Add"]
+            assert self.performed(root, "Add") == 0
+
+        self._run(tmp_path, test)
+
+    @pytest.mark.parametrize("arrives", [True, False])
+    def test_a_stop_while_a_start_is_on_its_way_comes_after_it(self, tmp_path: Path, arrives: bool) -> None:
+        async def test(instrument: Instrument, root: Path) -> None:
+            assert isinstance(instrument, MadsciInstrument)
+            send, plain = instrument._send, instrument._command
+            sent, stops = list[str](), list[asyncio.Task[None]]()
+
+            async def commanding(command: str) -> None:
+                sent.append(command)
+                await plain(command)
+
+            async def late(path: str, body: Any = None) -> Any:
+                if path.endswith("/start"):
+                    if not stops:
+                        stops.append(asyncio.create_task(instrument.safe_stop()))
+                        await asyncio.sleep(0.3)
+                    sent.append("start")
+                    if not arrives:
+                        raise InDoubt("it never arrived")
+                return await send(path, body)
+
+            instrument._send, instrument._command = late, commanding  # type: ignore[method-assign]
+            start = instrument.start(permit("Add", f"z{arrives}", Volume=2.0, To="A1"))
+            if arrives:
+                assert (await self._end(instrument, await start))[-1].state == "succeeded"
+            else:
+                with pytest.raises(InDoubt, match="stopped since"):
+                    await start
+            await stops[0]
+            assert sent == ["safety_stop", "start", "safety_stop"]
+            assert self.performed(root, "Add") == int(arrives)
+
+        self._run(tmp_path, test)
+
     def test_a_failure_that_cannot_be_reset_is_one_all_the_same(self, tmp_path: Path) -> None:
         async def test(instrument: Instrument, root: Path) -> None:
             assert isinstance(instrument, MadsciInstrument)
@@ -178,9 +233,9 @@ class TestMadsci(Served):
         async def test(instrument: Instrument, root: Path) -> None:
             assert isinstance(instrument, MadsciInstrument)
             id = await instrument._create("Add", {"Volume": 2.0, "To": "A1"})
-            await instrument._begin(f"Add/{id}")
+            await instrument._begin(f"Add/{id}", 0)
             with pytest.raises(NotStarted, match="forgotten"):
-                await instrument._begin(f"Add/{id}")
+                await instrument._begin(f"Add/{id}", 0)
             assert self.performed(root, "Add") == 1
 
         self._run(tmp_path, test)

@@ -63,6 +63,7 @@ class MadsciInstrument:
         self._reset, self._poll, self._patience = reset, poll, patience
         self._made = dict[str, httpx.AsyncClient]()
         self._began, self._ended = dict[str, str](), dict[str, Run]()
+        self._starting, self._stops = asyncio.Lock(), 0
 
     async def describe(self) -> InstrumentDescription:
         info, state = await asyncio.gather(self._get("/info"), self._get("/state"))
@@ -81,12 +82,12 @@ class MadsciInstrument:
             raise Unavailable(f"{self._address}/info cannot be understood: {error!r}") from None
 
     async def start(self, permit: Permit) -> str:
-        action = permit.action
+        action, stops = permit.action, self._stops
         if action.id in self._began:
             return self._began[action.id]
         id = await self._create(action.operation, action.settings)
         handle = f"{action.operation}/{id}"
-        said = await self._begin(handle)
+        said = await self._begin(handle, stops)
         if said is not None and said.get("status") == "not_ready":
             raise await self._busy(said)
         return remember(self._began, action.id, handle)
@@ -164,7 +165,15 @@ class MadsciInstrument:
             await self._command("cancel")
 
     async def safe_stop(self) -> None:
-        await self._command("safety_stop")
+        self._stops += 1
+        on_its_way = self._starting.locked()
+        try:
+            await self._command("safety_stop")
+        finally:
+            if on_its_way:
+                # A start that was sent before may arrive after that.
+                async with self._starting:
+                    await self._command("safety_stop")
 
     async def close(self) -> None:
         made, self._made = self._made, {}
@@ -190,14 +199,21 @@ class MadsciInstrument:
             raise NotStarted(f"{operation} of {self._name}: the answer has no action_id", "instrument-fault")
         return id
 
-    async def _begin(self, handle: str) -> dict[str, Any] | None:
+    async def _begin(self, handle: str, stops: int) -> dict[str, Any] | None:
         """What the node says to the start of a created action; None where that is lost and it has begun all the same.
 
         A node forgets a created action as it starts it: to start it again begins nothing twice.
         """
+        why = ""
         for attempt in range(2):
             try:
-                answer = await self._send(f"{_path(handle)}/start")
+                async with self._starting:
+                    if self._stops != stops:
+                        # Nothing begins after a stop because it was on its way.
+                        if not attempt:
+                            raise NotStarted(f"{handle}: stopped, before it began", "cancelled")
+                        raise InDoubt(f"{why}; and it was stopped since")
+                    answer = await self._send(f"{_path(handle)}/start")
             except InDoubt as error:
                 why = str(error)
             except Unavailable as error:
