@@ -170,6 +170,17 @@ async def test_a_trigger_without_an_answer_is_in_doubt(tmp_path: Path) -> None:
                 await gun.start(permit("t1.shoot", "Shoot"))
 
 
+@in_a_loop
+async def test_what_was_started_is_not_started_again(hob: str) -> None:
+    async with over_pva(hob) as hobby:
+        wanted = permit("t1.once", "Heat", Target=60.0, Seconds=0.5)
+        handle = await hobby.start(wanted)
+        assert await hobby.start(wanted) == handle
+        run = await ended(hobby, handle)
+        assert await hobby.start(wanted) == handle
+        assert await hobby.status(handle) == run
+
+
 def at_put(it: EpicsInstrument, pv: str, do: Callable[[], Awaitable[None]]) -> list[str]:
     """Have something done while a PV is put for the first time; the PVs that are put."""
     put, seen = it._ioc.channels.put, list[str]()

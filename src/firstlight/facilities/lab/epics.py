@@ -97,6 +97,8 @@ class EpicsInstrument:
         settings = {name: value for name, value in action.settings.items() if name in option.arguments}
         run = EpicsRun(self._ioc, action.id, action.operation, option, settings)
         async with self._starting:
+            if run.handle in self._runs:
+                return run.handle
             self._forget()
             await self._free(option)
             await self._may_start(option, settings)
