@@ -74,6 +74,36 @@ class TestMadsci(Served):
 
         self._run(tmp_path, test)
 
+    def test_a_safe_stop_ends_what_runs_and_is_answered_soon(self, tmp_path: Path) -> None:
+        try:
+            super().test_a_safe_stop_ends_what_runs_and_is_answered_soon(tmp_path)
+        finally:
+            self._reset(tmp_path)
+
+    def test_what_was_stopped_is_reset_by_a_person(self, tmp_path: Path) -> None:
+        async def test(instrument: Instrument, root: Path) -> None:
+            assert isinstance(instrument, MadsciInstrument)
+            handle = await instrument.start(permit("Heat", "y1", Target=30.0, Seconds=30.0))
+            await instrument.safe_stop()
+            assert (await self._end(instrument, handle))[-1].state == "failed"
+            with pytest.raises(NotStarted, match="not ready"):
+                await instrument.start(permit("Add", "y2", Volume=1.0, To="A1"))
+            await instrument._command("reset")
+            for id in ("y3", "y4"):
+                assert (await self._end(instrument, await instrument.start(permit("Break", id))))[-1].state == "failed"
+
+        try:
+            self._run(tmp_path, test)
+        finally:
+            self._reset(tmp_path)
+
+    def _reset(self, root: Path) -> None:
+        async def test(instrument: Instrument, root: Path) -> None:
+            assert isinstance(instrument, MadsciInstrument)
+            await instrument._command("reset")
+
+        self._run(root, test)
+
     def test_one_that_is_busy_begins_nothing(self, tmp_path: Path) -> None:
         async def test(instrument: Instrument, root: Path) -> None:
             handle = await instrument.start(permit("Heat", "h1", Target=30.0, Seconds=1.5))

@@ -49,7 +49,8 @@ class MadsciInstrument:
     file says the rest. Optional arguments whose default is None are left to the node. A result that is no object is
     called "data". Signals are what /state gives, and flags of /status ("ready", "errored", ...). A node cannot push:
     all is polled, soon at first and then every `poll` seconds (by default it allows 100 requests a minute).
-    A node keeps its error after a failed run until it is reset: with `reset` it is, once such a run of ours has ended.
+    A node keeps its error after a failed run until it is reset: with `reset` it is, once such a run of ours has ended,
+    but for one that a safe stop came upon: a reset makes the node ready again, which is for a person to do.
     `patience` is seconds to connect and for each answer.
     """
 
@@ -63,7 +64,7 @@ class MadsciInstrument:
         self._reset, self._poll, self._patience = reset, poll, patience
         self._made = dict[str, httpx.AsyncClient]()
         self._began, self._ended = dict[str, str](), dict[str, Run]()
-        self._starting, self._stops = asyncio.Lock(), 0
+        self._starting, self._stops, self._stops_before = asyncio.Lock(), 0, 0
 
     async def describe(self) -> InstrumentDescription:
         info, state = await asyncio.gather(self._get("/info"), self._get("/state"))
@@ -90,6 +91,7 @@ class MadsciInstrument:
         said = await self._begin(handle, stops)
         if said is not None and said.get("status") == "not_ready":
             raise await self._busy(said)
+        self._stops_before = stops
         return remember(self._began, action.id, handle)
 
     async def reattach(self, action: str, handle: str) -> str | None:
@@ -124,7 +126,7 @@ class MadsciInstrument:
             state=state, results=_results(said) if state == "succeeded" else {}, message=_errors(said),
             ended=time.time(), cause="cancelled" if state == "cancelled" else "instrument-fault",
         )  # fmt: skip
-        if state == "failed" and self._reset:
+        if state == "failed" and self._reset and self._stops == self._stops_before:
             try:
                 await self._command("reset")
             except (Unavailable, InDoubt) as error:
