@@ -89,6 +89,7 @@ class TestMadsci(Served):
             with pytest.raises(NotStarted, match="not ready"):
                 await instrument.start(permit("Add", "y2", Volume=1.0, To="A1"))
             await instrument._command("reset")
+            await instrument._ready_again()
             for id in ("y3", "y4"):
                 assert (await self._end(instrument, await instrument.start(permit("Break", id))))[-1].state == "failed"
 
@@ -101,6 +102,7 @@ class TestMadsci(Served):
         async def test(instrument: Instrument, root: Path) -> None:
             assert isinstance(instrument, MadsciInstrument)
             await instrument._command("reset")
+            await instrument._ready_again()
 
         self._run(root, test)
 
@@ -256,6 +258,25 @@ class TestMadsci(Served):
             assert last.state == "failed"
             assert "would not reset" in last.message
             await plain("reset")
+
+        self._run(tmp_path, test)
+
+    def test_a_failure_is_told_once_the_node_is_ready_again(self, tmp_path: Path) -> None:
+        async def test(instrument: Instrument, root: Path) -> None:
+            assert isinstance(instrument, MadsciInstrument)
+            get, seen = instrument._get, list[str]()
+
+            async def getting(path: str) -> dict[str, Any]:
+                said = await get(path)
+                seen.append(path)
+                return said | {"initializing": len(seen) < 3}
+
+            handle = await instrument.start(permit("Break", "i1"))
+            instrument._get = getting  # type: ignore[method-assign]
+            assert (await self._end(instrument, handle))[-1].state == "failed"
+            assert len(seen) >= 3
+            again = await instrument.start(permit("Add", "i2", Volume=1.0, To="A1"))
+            assert (await self._end(instrument, again))[-1].state == "succeeded"
 
         self._run(tmp_path, test)
 

@@ -129,6 +129,7 @@ class MadsciInstrument:
         if state == "failed" and self._reset and self._stops == self._stops_before:
             try:
                 await self._command("reset")
+                await self._ready_again()
             except (Unavailable, InDoubt) as error:
                 # The run has failed in any case; the next one is refused, and says why.
                 run = replace(run, message=f"{run.message}; afterwards: {error}")
@@ -264,6 +265,15 @@ class MadsciInstrument:
         said = _object(answer) if answer.status_code < 300 else {}
         if said.get("success") is not True:
             raise InDoubt(f"{self._name} would not {command}: {_errors(said) or _problem(answer)}")
+
+    async def _ready_again(self) -> None:
+        """Until it has started anew after a reset: before, it refuses what comes next. Raises Unavailable."""
+        until = time.monotonic() + self._patience
+        while time.monotonic() < until:
+            flags = await self._get("/status")
+            if not (flags.get("initializing") or flags.get("errored")):
+                return
+            await asyncio.sleep(min(0.2, self._poll))
 
     async def _values(self) -> dict[str, Scalar]:
         try:
