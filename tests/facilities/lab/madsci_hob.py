@@ -1,6 +1,6 @@
 """The hob of the instrument contract as a MADSci node, run by the interpreter of the environment madsci.
 
-Usage: PORT. What it performs is appended to the file in HOB_LOG.
+Usage: PORT FOLDER, where it logs. What it performs is appended to the file in HOB_LOG.
 """
 
 # mypy: disable-error-code="import-not-found,misc,untyped-decorator"
@@ -70,5 +70,6 @@ class Hob(RestNode):
 
 
 if __name__ == "__main__":
+    os.environ["EVENT_CLIENT_LOG_DIR"] = sys.argv[2]
     there = f"http://127.0.0.1:{sys.argv[1]}"
     Hob(node_config=RestNodeConfig(node_url=there, enable_registry_resolution=False)).start_node()

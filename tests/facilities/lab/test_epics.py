@@ -1,9 +1,11 @@
 """EPICS over PVAccess: against our own shell in another process."""
 
+import asyncio
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -166,6 +168,107 @@ async def test_a_trigger_without_an_answer_is_in_doubt(tmp_path: Path) -> None:
         async with instrument(f"127.0.0.1:{port}", provider="pva", operations=operations) as gun:
             with pytest.raises(InDoubt):
                 await gun.start(permit("t1.shoot", "Shoot"))
+
+
+@in_a_loop
+async def test_what_was_started_is_not_started_again(hob: str) -> None:
+    async with over_pva(hob) as hobby:
+        wanted = permit("t1.once", "Heat", Target=60.0, Seconds=0.5)
+        handle = await hobby.start(wanted)
+        assert await hobby.start(wanted) == handle
+        run = await ended(hobby, handle)
+        assert await hobby.start(wanted) == handle
+        assert await hobby.status(handle) == run
+
+
+def at_put(it: EpicsInstrument, pv: str, do: Callable[[], Awaitable[None]]) -> list[str]:
+    """Have something done while a PV is put for the first time; the PVs that are put."""
+    put, seen = it._ioc.channels.put, list[str]()
+
+    async def noting(name: str, value: Any, within: float | None) -> None:
+        seen.append(name)
+        await put(name, value, within)
+        if name == pv and seen.count(pv) == 1:
+            await do()
+
+    it._ioc.channels.put = noting  # type: ignore[method-assign, assignment]
+    return seen
+
+
+@in_a_loop
+async def test_a_stop_among_the_puts_of_a_start_is_not_followed_by_its_trigger(hob: str) -> None:
+    async with over_pva(hob) as hobby:
+        seen = at_put(hobby, "hob:Heat:Target", hobby.safe_stop)
+        with pytest.raises(NotStarted, match="stopped, before it began") as refused:
+            await hobby.start(permit("t1.stopped", "Heat", Target=60.0, Seconds=60.0))
+        assert refused.value.cause == "cancelled"
+        assert "hob:Heat:START" not in seen
+        run = await ended(hobby, await hobby.start(permit("t1.after", "Heat", Target=30.0, Seconds=0.1)))
+        assert run.state == "succeeded"
+
+
+@in_a_loop
+async def test_a_stop_before_the_puts_of_a_start_is_not_followed_by_any(hob: str) -> None:
+    async with over_pva(hob) as hobby:
+        may_start = hobby._may_start
+
+        async def stopped(*given: Any) -> None:
+            await may_start(*given)
+            await hobby.safe_stop()
+
+        hobby._may_start = stopped  # type: ignore[method-assign, assignment]
+        seen = at_put(hobby, "", hobby.safe_stop)
+        with pytest.raises(NotStarted, match="stopped, before it began"):
+            await hobby.start(permit("t1.early", "Heat", Target=60.0, Seconds=60.0))
+        assert not {pv for pv in seen if pv.rpartition(":")[2] not in ("STOP", "ABORT")}
+
+
+BOTH: dict[str, Any] = {
+    "arguments": {"Target": {"pv": "hob:Heat:Target"}, "Volume": {"pv": "hob:Add:Volume"}},
+    "stop": {"hob:Heat:ABORT": 1},
+}
+
+
+@pytest.mark.parametrize("by", ["safe_stop", "cancel"])
+@in_a_loop
+async def test_a_stop_among_puts_that_need_no_trigger_ends_them(hob: str, by: str) -> None:
+    async with instrument(hob, provider="pva", operations={"Set": BOTH}) as it:
+
+        async def stop() -> None:
+            await (it.safe_stop() if by == "safe_stop" else it.cancel(next(iter(it._runs))))
+
+        seen = at_put(it, "hob:Heat:Target", stop)
+        run = await ended(it, await it.start(permit("t1.half", "Set", Target=60.0, Volume=2.0)))
+        assert (run.state, run.cause) == ("cancelled", "cancelled")
+        assert run.message == "stopped, after hob:Heat:Target had been put"
+        assert "hob:Add:Volume" not in seen
+        assert seen[-1] == "hob:Heat:ABORT"
+
+
+@pytest.mark.parametrize("trigger", ["", "hob:Break:START"])
+@in_a_loop
+async def test_an_interlock_that_opens_among_the_puts_is_followed_by_none(hob: str, trigger: str) -> None:
+    guarded = {**BOTH, "require": {"hob:Heat:Seconds": 5.0}, "trigger": trigger}
+    async with instrument(hob, provider="pva", operations={"Set": guarded}) as it:
+        put = it._ioc.channels.put
+        await put("hob:Heat:Seconds", 5.0, SILENCE)
+
+        async def open_it() -> None:
+            await put("hob:Heat:Seconds", 6.0, SILENCE)
+            while it._ioc.holds("hob:Heat:Seconds", 5.0):
+                await asyncio.sleep(0.01)
+
+        seen = at_put(it, "hob:Heat:Target", open_it)
+        start = it.start(permit("t1.open", "Set", Target=60.0, Volume=2.0))
+        if trigger:
+            with pytest.raises(NotStarted, match="interlock: hob:Heat:Seconds is 6") as refused:
+                await start
+            assert refused.value.cause == "interlock"
+        else:
+            run = await ended(it, await start)
+            assert (run.state, run.cause) == ("failed", "interlock")
+            assert "hob:Add:Volume" not in seen
+        assert trigger not in seen
 
 
 @in_a_loop

@@ -31,7 +31,7 @@ class TestMadsci(Served):
 
     @classmethod
     def command(cls, port: int) -> list[str]:
-        return [python_of("madsci"), NODE, str(port)]
+        return [python_of("madsci"), NODE, str(port), str(cls.folder)]
 
     @classmethod
     def at(cls, port: int) -> Instrument:
@@ -73,6 +73,38 @@ class TestMadsci(Served):
                 await plain.close()
 
         self._run(tmp_path, test)
+
+    def test_a_safe_stop_ends_what_runs_and_is_answered_soon(self, tmp_path: Path) -> None:
+        try:
+            super().test_a_safe_stop_ends_what_runs_and_is_answered_soon(tmp_path)
+        finally:
+            self._reset(tmp_path)
+
+    def test_what_was_stopped_is_reset_by_a_person(self, tmp_path: Path) -> None:
+        async def test(instrument: Instrument, root: Path) -> None:
+            assert isinstance(instrument, MadsciInstrument)
+            handle = await instrument.start(permit("Heat", "y1", Target=30.0, Seconds=30.0))
+            await instrument.safe_stop()
+            assert (await self._end(instrument, handle))[-1].state == "failed"
+            with pytest.raises(NotStarted, match="not ready"):
+                await instrument.start(permit("Add", "y2", Volume=1.0, To="A1"))
+            await instrument._command("reset")
+            await instrument._ready_again()
+            for id in ("y3", "y4"):
+                assert (await self._end(instrument, await instrument.start(permit("Break", id))))[-1].state == "failed"
+
+        try:
+            self._run(tmp_path, test)
+        finally:
+            self._reset(tmp_path)
+
+    def _reset(self, root: Path) -> None:
+        async def test(instrument: Instrument, root: Path) -> None:
+            assert isinstance(instrument, MadsciInstrument)
+            await instrument._command("reset")
+            await instrument._ready_again()
+
+        self._run(root, test)
 
     def test_one_that_is_busy_begins_nothing(self, tmp_path: Path) -> None:
         async def test(instrument: Instrument, root: Path) -> None:
@@ -124,7 +156,7 @@ class TestMadsci(Served):
             id = await it._create("Add", {"Volume": 2.0, "To": "A1"})
             proxy.drop(8.0)
             with pytest.raises(InDoubt):
-                await it._begin(f"Add/{id}")
+                await it._begin(f"Add/{id}", 0)
             with pytest.raises(NotStarted):
                 await it.start(permit("Add", "s2", Volume=2.0, To="A1"))
             assert self.performed(self.folder, "Add") == 1
@@ -158,6 +190,61 @@ class TestMadsci(Served):
 
         self._run(tmp_path, test)
 
+    def test_a_stop_while_it_is_created_is_not_followed_by_its_start(self, tmp_path: Path) -> None:
+        async def test(instrument: Instrument, root: Path) -> None:
+            assert isinstance(instrument, MadsciInstrument)
+            send, sent = instrument._send, list[str]()
+
+            async def stopping(path: str, body: Any = None) -> Any:
+                sent.append(path)
+                answer = await send(path, body)
+                if path == "/action/Add":
+                    await instrument.safe_stop()
+                return answer
+
+            instrument._send = stopping  # type: ignore[method-assign]
+            with pytest.raises(NotStarted, match="stopped, before it began") as refused:
+                await instrument.start(permit("Add", "z1", Volume=2.0, To="A1"))
+            assert refused.value.cause == "cancelled"
+            assert sent == ["/action/Add"]
+            assert self.performed(root, "Add") == 0
+
+        self._run(tmp_path, test)
+
+    @pytest.mark.parametrize("arrives", [True, False])
+    def test_a_stop_while_a_start_is_on_its_way_comes_after_it(self, tmp_path: Path, arrives: bool) -> None:
+        async def test(instrument: Instrument, root: Path) -> None:
+            assert isinstance(instrument, MadsciInstrument)
+            send, plain = instrument._send, instrument._command
+            sent, stops = list[str](), list[asyncio.Task[None]]()
+
+            async def commanding(command: str) -> None:
+                sent.append(command)
+                await plain(command)
+
+            async def late(path: str, body: Any = None) -> Any:
+                if path.endswith("/start"):
+                    if not stops:
+                        stops.append(asyncio.create_task(instrument.safe_stop()))
+                        await asyncio.sleep(0.3)
+                    sent.append("start")
+                    if not arrives:
+                        raise InDoubt("it never arrived")
+                return await send(path, body)
+
+            instrument._send, instrument._command = late, commanding  # type: ignore[method-assign]
+            start = instrument.start(permit("Add", f"z{arrives}", Volume=2.0, To="A1"))
+            if arrives:
+                assert (await self._end(instrument, await start))[-1].state == "succeeded"
+            else:
+                with pytest.raises(InDoubt, match="stopped since"):
+                    await start
+            await stops[0]
+            assert sent == ["safety_stop", "start", "safety_stop"]
+            assert self.performed(root, "Add") == int(arrives)
+
+        self._run(tmp_path, test)
+
     def test_a_failure_that_cannot_be_reset_is_one_all_the_same(self, tmp_path: Path) -> None:
         async def test(instrument: Instrument, root: Path) -> None:
             assert isinstance(instrument, MadsciInstrument)
@@ -174,16 +261,60 @@ class TestMadsci(Served):
 
         self._run(tmp_path, test)
 
+    def test_a_failure_is_told_once_the_node_is_ready_again(self, tmp_path: Path) -> None:
+        async def test(instrument: Instrument, root: Path) -> None:
+            assert isinstance(instrument, MadsciInstrument)
+            get, seen = instrument._get, list[str]()
+
+            async def getting(path: str) -> dict[str, Any]:
+                said = await get(path)
+                seen.append(path)
+                return said | {"initializing": len(seen) < 3}
+
+            handle = await instrument.start(permit("Break", "i1"))
+            instrument._get = getting  # type: ignore[method-assign]
+            assert (await self._end(instrument, handle))[-1].state == "failed"
+            assert len(seen) >= 3
+            again = await instrument.start(permit("Add", "i2", Volume=1.0, To="A1"))
+            assert (await self._end(instrument, again))[-1].state == "succeeded"
+
+        self._run(tmp_path, test)
+
     def test_to_start_one_again_begins_nothing_twice(self, tmp_path: Path) -> None:
         async def test(instrument: Instrument, root: Path) -> None:
             assert isinstance(instrument, MadsciInstrument)
             id = await instrument._create("Add", {"Volume": 2.0, "To": "A1"})
-            await instrument._begin(f"Add/{id}")
+            await instrument._begin(f"Add/{id}", 0)
             with pytest.raises(NotStarted, match="forgotten"):
-                await instrument._begin(f"Add/{id}")
+                await instrument._begin(f"Add/{id}", 0)
             assert self.performed(root, "Add") == 1
 
         self._run(tmp_path, test)
+
+
+def test_a_stop_waits_for_no_poll() -> None:
+    async def test() -> None:
+        async def met(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            if (await reader.readuntil(b"\r\n\r\n")).startswith(b"POST /admin/safety_stop"):
+                writer.write(b'HTTP/1.1 200 OK\r\ncontent-length: 17\r\n\r\n{"success": true}')
+            else:
+                # What only reads gets no answer.
+                await reader.read()
+            writer.close()
+
+        port = free_port()
+        it = MadsciInstrument("hob", f"http://127.0.0.1:{port}")
+        async with await asyncio.start_server(met, "127.0.0.1", port):
+            polls = [asyncio.create_task(it.status(f"Add/{number}")) for number in range(8)]
+            await asyncio.sleep(0.3)
+            async with asyncio.timeout(2):
+                await it.safe_stop()
+            for poll in polls:
+                poll.cancel()
+            await asyncio.gather(*polls, return_exceptions=True)
+            await it.close()
+
+    asyncio.run(test())
 
 
 def test_one_that_falls_silent_is_noticed_and_heard_again(tmp_path: Path) -> None:
@@ -209,5 +340,5 @@ def test_one_that_falls_silent_is_noticed_and_heard_again(tmp_path: Path) -> Non
             await it.close()
 
     port = free_port()
-    with running([python_of("madsci"), NODE, str(port)], tmp_path / "log", port) as server:
+    with running([python_of("madsci"), NODE, str(port), str(tmp_path)], tmp_path / "log", port) as server:
         asyncio.run(test(server.pid, port))

@@ -99,6 +99,21 @@ class Deaf:
         writer.close()
 
 
+def at_answer(it: QueueServerInstrument, word: str, do: Callable[[], Awaitable[None]]) -> list[str]:
+    """Have something done once the first request of a kind is answered; what is asked by then, and afterwards."""
+    ask, asked = it._link.ask, list[str]()
+
+    async def noting(method: str, **params: Any) -> Any:
+        asked.append(method)
+        answer = await ask(method, **params)
+        if method == word and asked.count(word) == 1:
+            await do()
+        return answer
+
+    it._link.ask = noting  # type: ignore[method-assign]
+    return asked
+
+
 class TestQueueServer(Served):
     """The contract, as far as a queue server has words for it: no units, no progress, nothing that plans return."""
 
@@ -452,6 +467,95 @@ class TestQueueServer(Served):
 
         self.with_it(test)
 
+    @pytest.mark.parametrize("when", ["queue_item_add", "status"])
+    def test_a_stop_while_it_is_added_is_not_followed_by_its_start(self, when: str) -> None:
+        async def test(it: QueueServerInstrument) -> None:
+            await it.describe()
+            asked = at_answer(it, when, it.safe_stop)
+            with pytest.raises(NotStarted, match="stopped, before it began") as refused:
+                await it.start(permit("Add", f"z{when}", Volume=1.0, To="A1"))
+            assert refused.value.cause == "cancelled"
+            assert "queue_start" not in asked
+            assert ("queue_item_add" in asked) == (when == "queue_item_add")
+            assert await self.queued() == []
+            assert self.performed(self.folder, "Add") == 0
+
+        self.with_it(test)
+
+    def test_a_stop_while_it_is_added_to_what_goes_on_takes_it_out(self) -> None:
+        async def test(it: QueueServerInstrument) -> None:
+            await self.enqueue("Heat", Target=30.0, Seconds=30.0)
+            await self.ask("queue_start")
+            await self.until(re_state="running")
+            asked = at_answer(it, "queue_item_add", it.safe_stop)
+            with pytest.raises(NotStarted, match="stopped, before it began"):
+                await it.start(permit("Add", "z3", Volume=1.0, To="A1"))
+            assert "queue_start" not in asked
+            assert "Add" not in [item["name"] for item in (await self.ask("queue_get"))["items"]]
+            assert self.performed(self.folder, "Add") == 0
+
+        self.with_it(test)
+
+    def test_a_stop_while_the_queue_is_being_started_ends_what_began(self) -> None:
+        async def test(it: QueueServerInstrument) -> None:
+            await it.describe()
+            ask, stops = it._link.ask, list[asyncio.Task[None]]()
+
+            async def late(method: str, **params: Any) -> Any:
+                if method == "queue_start":
+                    # It is on its way while the server answers everything that the stop asks.
+                    stops.append(asyncio.create_task(it.safe_stop()))
+                    await asyncio.sleep(0.5)
+                return await ask(method, **params)
+
+            it._link.ask = late  # type: ignore[method-assign]
+            handle = await it.start(permit("Heat", "z4", Target=30.0, Seconds=30.0))
+            await stops[0]
+            assert (await self.ask("status"))["manager_state"] == "idle"
+            assert (await self._end(it, handle))[-1].state == "cancelled"
+            assert await self.queued() == []
+
+        self.with_it(test)
+
+    def test_a_stop_ends_what_has_started_by_itself_meanwhile(self) -> None:
+        async def test(it: QueueServerInstrument) -> None:
+            await self.ask("queue_autostart", enable=True)
+            ask = it._link.ask
+
+            async def late(method: str, **params: Any) -> Any:
+                if method == "queue_autostart":
+                    await self.enqueue("Heat", Target=30.0, Seconds=30.0)
+                    await self.until(re_state="running")
+                return await ask(method, **params)
+
+            it._link.ask = late  # type: ignore[method-assign]
+            await it.safe_stop()
+            said = await self.ask("status")
+            assert (said["manager_state"], said["queue_autostart_enabled"]) == ("idle", False)
+
+        self.with_it(test)
+
+    def test_what_a_cancel_has_paused_of_somebody_else_goes_on(self) -> None:
+        async def test(it: QueueServerInstrument) -> None:
+            handle = await it.start(permit("Heat", "z5", Target=30.0, Seconds=1.0))
+            theirs = await self.enqueue("Heat", Target=30.0, Seconds=2.0)
+            await self.until(re_state="running")
+            ask = it._link.ask
+
+            async def late(method: str, **params: Any) -> Any:
+                if method == "re_pause":
+                    await self.until(running_item_uid=theirs, re_state="running")
+                return await ask(method, **params)
+
+            it._link.ask = late  # type: ignore[method-assign]
+            await it.cancel(handle)
+            assert (await it.status(handle)).state == "succeeded"
+            await self.until(manager_state="idle")
+            last = (await self.ask("history_get"))["items"][-1]
+            assert (last["item_uid"], last["result"]["exit_status"]) == (theirs, "completed")
+
+        self.with_it(test)
+
     # ------------------------------------------------------------------ what is lost on the way
 
     def test_what_nobody_could_receive_was_not_sent(self) -> None:
@@ -570,10 +674,69 @@ class TestQueueServer(Served):
             await self.ask("lock", queue=True, lock_key="k", user="Ann")
             run = await it.status(handle)
             await self.ask("unlock", lock_key="k")
-            assert run.state == "failed"
-            assert "a copy of it is in the queue, and stays there" in run.message
-            assert "was taken out" in (await it.status(handle)).message
+            assert (run.state, run.cause) == ("unknown", "lost")
+            assert "a copy of it stays in the queue, and whoever starts that performs it again" in run.message
+            again = await it.status(handle)
+            assert again.state == "failed"
+            assert "was taken out" in again.message
             assert await self.queued() == []
+
+        self.with_it(test)
+
+    @pytest.mark.parametrize("begun", [False, True])
+    def test_a_copy_that_is_gone_before_it_is_taken_out_is_looked_for(self, begun: bool) -> None:
+        async def test(it: QueueServerInstrument) -> None:
+            handle = await it.start(permit("Break", f"c4{begun}"))
+            await self.until(manager_state="idle", items_in_queue=1)
+            ask, lost = it._link.ask, list[str]()
+
+            async def losing(method: str, **params: Any) -> Any:
+                if method != "queue_item_remove" or lost:
+                    return await ask(method, **params)
+                lost.append(method)
+                if begun:
+                    await self.ask("queue_start")
+                    await self.until(manager_state="idle", items_in_history=2 + before)
+                else:
+                    await ask(method, **params)
+                raise InDoubt("the answer is lost")
+
+            before = (await self.ask("status"))["items_in_history"] - 1
+            it._link.ask = losing  # type: ignore[method-assign]
+            run = await it.status(handle)
+            assert lost
+            assert run.state == ("unknown" if begun else "failed")
+            assert ("somebody has started it again" in run.message) == begun
+            assert self.performed(self.folder, "Break") == (2 if begun else 1)
+
+        self.with_it(test)
+
+    def test_a_copy_that_runs_and_ends_between_two_looks_is_seen(self) -> None:
+        async def test(it: QueueServerInstrument) -> None:
+            handle = await it.start(permit("Break", "c5"))
+            await self.until(manager_state="idle", items_in_queue=1)
+
+            async def begin() -> None:
+                await self.ask("queue_start")
+                await self.until(manager_state="idle", items_in_queue=1)
+
+            at_answer(it, "history_get", begin)
+            run = await it.status(handle)
+            assert run.state == "unknown"
+            assert "somebody has started it again" in run.message
+
+        self.with_it(test)
+
+    def test_a_copy_of_which_the_history_is_cleared_has_begun_all_the_same(self) -> None:
+        async def test(it: QueueServerInstrument) -> None:
+            await it.start(permit("Break", "c6"))
+            await self.until(manager_state="idle", items_in_queue=1)
+            await self.ask("history_clear")
+            other = self.at(self.port)
+            with pytest.raises(InDoubt, match="a copy"):
+                await other.reattach("c6", "")
+            await other.close()
+            assert self.performed(self.folder, "Break") == 1
 
         self.with_it(test)
 

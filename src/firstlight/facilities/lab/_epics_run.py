@@ -139,6 +139,9 @@ class EpicsRun:
         before = ""
         for pv, value in [*first, *([last] if last else [])]:
             try:
+                if self._cancelled or self._interlock:
+                    await self._break_off(before)
+                    return
                 if option.trigger and pv != option.trigger:
                     await self._prepare((pv, value))
                 elif (pv, value) == last:
@@ -157,6 +160,16 @@ class EpicsRun:
             before = pv
         if last is None:
             self._answered = time.monotonic()
+
+    async def _break_off(self, before: str) -> None:
+        """End with puts left: none of them comes. Raises NotStarted where nothing has begun, and Unavailable."""
+        why = f"interlock: {self._interlock}" if self._interlock else "stopped"
+        cause: Cause = "interlock" if self._interlock else "cancelled"
+        if not before or self.option.trigger:
+            raise NotStarted(f"{why}, before it began", cause)
+        # What was put may have set something off just after the stop: that comes once more.
+        await self.halt()
+        self._end("failed" if self._interlock else "cancelled", f"{why}, after {before} had been put", cause)
 
     async def _prepare(self, *puts: tuple[str, Any]) -> None:
         """Puts that begin nothing, whatever comes of them: a trigger will. Raises NotStarted and Unavailable."""

@@ -74,7 +74,7 @@ class EpicsInstrument:
         self._ioc = Ioc(name, channels, Feeds(channels, silence), {}, silence)
         self._protocol = f"EPICS {provider}"
         self._runs: dict[str, EpicsRun] = {}
-        self._starting = asyncio.Lock()
+        self._starting, self._stops = asyncio.Lock(), 0
 
     async def describe(self) -> InstrumentDescription:
         pvs = {pv for option in self._operations.values() for pv in option.named()}
@@ -88,7 +88,7 @@ class EpicsInstrument:
         )  # fmt: skip
 
     async def start(self, permit: Permit) -> str:
-        action = permit.action
+        action, stops = permit.action, self._stops
         option = self._operations.get(action.operation)
         if option is None:
             raise NotStarted(f"{self._ioc.name} has no operation {action.operation}", "invalid-input")
@@ -97,9 +97,14 @@ class EpicsInstrument:
         settings = {name: value for name, value in action.settings.items() if name in option.arguments}
         run = EpicsRun(self._ioc, action.id, action.operation, option, settings)
         async with self._starting:
+            if run.handle in self._runs:
+                return run.handle
             self._forget()
             await self._free(option)
             await self._may_start(option, settings)
+            if self._stops != stops:
+                # Nothing begins after a stop because it was on its way.
+                raise NotStarted("stopped, before it began", "cancelled")
             self._runs[run.handle] = run
             try:
                 await run.begin()
@@ -178,6 +183,7 @@ class EpicsInstrument:
             await run.cancel()
 
     async def safe_stop(self) -> None:
+        self._stops += 1
         puts = {pv: value for option in self._operations.values() for pv, value in option.stop.items()} | self._stop
         for run in self._runs.values():
             run.stopped()

@@ -49,7 +49,8 @@ class MadsciInstrument:
     file says the rest. Optional arguments whose default is None are left to the node. A result that is no object is
     called "data". Signals are what /state gives, and flags of /status ("ready", "errored", ...). A node cannot push:
     all is polled, soon at first and then every `poll` seconds (by default it allows 100 requests a minute).
-    A node keeps its error after a failed run until it is reset: with `reset` it is, once such a run of ours has ended.
+    A node keeps its error after a failed run until it is reset: with `reset` it is, once such a run of ours has ended,
+    but for one that a safe stop came upon: a reset makes the node ready again, which is for a person to do.
     `patience` is seconds to connect and for each answer.
     """
 
@@ -61,8 +62,9 @@ class MadsciInstrument:
             raise ValueError("poll and patience must be more than 0 seconds")
         self._name, self._address, self._effects = name, address.rstrip("/"), dict(effects or {})
         self._reset, self._poll, self._patience = reset, poll, patience
-        self._made: httpx.AsyncClient | None = None
+        self._made = dict[str, httpx.AsyncClient]()
         self._began, self._ended = dict[str, str](), dict[str, Run]()
+        self._starting, self._stops, self._stops_before = asyncio.Lock(), 0, 0
 
     async def describe(self) -> InstrumentDescription:
         info, state = await asyncio.gather(self._get("/info"), self._get("/state"))
@@ -81,14 +83,15 @@ class MadsciInstrument:
             raise Unavailable(f"{self._address}/info cannot be understood: {error!r}") from None
 
     async def start(self, permit: Permit) -> str:
-        action = permit.action
+        action, stops = permit.action, self._stops
         if action.id in self._began:
             return self._began[action.id]
         id = await self._create(action.operation, action.settings)
         handle = f"{action.operation}/{id}"
-        said = await self._begin(handle)
+        said = await self._begin(handle, stops)
         if said is not None and said.get("status") == "not_ready":
             raise await self._busy(said)
+        self._stops_before = stops
         return remember(self._began, action.id, handle)
 
     async def reattach(self, action: str, handle: str) -> str | None:
@@ -123,9 +126,10 @@ class MadsciInstrument:
             state=state, results=_results(said) if state == "succeeded" else {}, message=_errors(said),
             ended=time.time(), cause="cancelled" if state == "cancelled" else "instrument-fault",
         )  # fmt: skip
-        if state == "failed" and self._reset:
+        if state == "failed" and self._reset and self._stops == self._stops_before:
             try:
                 await self._command("reset")
+                await self._ready_again()
             except (Unavailable, InDoubt) as error:
                 # The run has failed in any case; the next one is refused, and says why.
                 run = replace(run, message=f"{run.message}; afterwards: {error}")
@@ -164,12 +168,20 @@ class MadsciInstrument:
             await self._command("cancel")
 
     async def safe_stop(self) -> None:
-        await self._command("safety_stop")
+        self._stops += 1
+        on_its_way = self._starting.locked()
+        try:
+            await self._command("safety_stop")
+        finally:
+            if on_its_way:
+                # A start that was sent before may arrive after that.
+                async with self._starting:
+                    await self._command("safety_stop")
 
     async def close(self) -> None:
-        made, self._made = self._made, None
-        if made is not None:
-            await made.aclose()
+        made, self._made = self._made, {}
+        for client in made.values():
+            await client.aclose()
 
     async def _create(self, operation: str, settings: Mapping[str, object]) -> str:
         """The id of an action that waits to be started. One whose id is lost never starts: another may be made."""
@@ -190,14 +202,21 @@ class MadsciInstrument:
             raise NotStarted(f"{operation} of {self._name}: the answer has no action_id", "instrument-fault")
         return id
 
-    async def _begin(self, handle: str) -> dict[str, Any] | None:
+    async def _begin(self, handle: str, stops: int) -> dict[str, Any] | None:
         """What the node says to the start of a created action; None where that is lost and it has begun all the same.
 
         A node forgets a created action as it starts it: to start it again begins nothing twice.
         """
+        why = ""
         for attempt in range(2):
             try:
-                answer = await self._send(f"{_path(handle)}/start")
+                async with self._starting:
+                    if self._stops != stops:
+                        # Nothing begins after a stop because it was on its way.
+                        if not attempt:
+                            raise NotStarted(f"{handle}: stopped, before it began", "cancelled")
+                        raise InDoubt(f"{why}; and it was stopped since")
+                    answer = await self._send(f"{_path(handle)}/start")
             except InDoubt as error:
                 why = str(error)
             except Unavailable as error:
@@ -242,10 +261,19 @@ class MadsciInstrument:
         return NotStarted(words, "refused")
 
     async def _command(self, command: str) -> None:
-        answer = await self._send(f"/admin/{command}")
+        answer = await self._post("commands", f"/admin/{command}")
         said = _object(answer) if answer.status_code < 300 else {}
         if said.get("success") is not True:
             raise InDoubt(f"{self._name} would not {command}: {_errors(said) or _problem(answer)}")
+
+    async def _ready_again(self) -> None:
+        """Until it has started anew after a reset: before, it refuses what comes next. Raises Unavailable."""
+        until = time.monotonic() + self._patience
+        while time.monotonic() < until:
+            flags = await self._get("/status")
+            if not (flags.get("initializing") or flags.get("errored")):
+                return
+            await asyncio.sleep(min(0.2, self._poll))
 
     async def _values(self) -> dict[str, Scalar]:
         try:
@@ -264,7 +292,7 @@ class MadsciInstrument:
     async def _read(self, path: str) -> httpx.Response:
         """The answer to what only reads. Raises Unavailable."""
         try:
-            answer = await self._client().get(path)
+            answer = await self._client("requests").get(path)
         except httpx.HTTPError as error:
             raise Unavailable(f"{self._address} cannot be reached: {str(error) or type(error).__name__}") from None
         if answer.status_code >= 500 or answer.status_code in _TURNED_AWAY:
@@ -273,8 +301,11 @@ class MadsciInstrument:
 
     async def _send(self, path: str, body: Mapping[str, Any] | None = None) -> httpx.Response:
         """The answer to what acts. Raises Unavailable where the node never saw it, InDoubt where no answer came."""
+        return await self._post("requests", path, body)
+
+    async def _post(self, purpose: str, path: str, body: Mapping[str, Any] | None = None) -> httpx.Response:
         try:
-            answer = await self._client().post(path, json=body)
+            answer = await self._client(purpose).post(path, json=body)
         except _UNSENT as error:
             raise Unavailable(f"{self._address} cannot be reached: {str(error) or type(error).__name__}") from None
         except httpx.HTTPError as error:
@@ -283,14 +314,15 @@ class MadsciInstrument:
             raise Unavailable(f"{self._address}{path}: {_problem(answer)}")
         return answer
 
-    def _client(self) -> httpx.AsyncClient:
-        """One that keeps no connections: a node allows ten in all, and an idle one counts."""
-        if self._made is None:
-            self._made = httpx.AsyncClient(
+    def _client(self, purpose: str) -> httpx.AsyncClient:
+        """One that keeps no connections: a node allows ten in all, and an idle one counts. Each purpose has its own, so
+        that a stop waits for no poll."""
+        if purpose not in self._made:
+            self._made[purpose] = httpx.AsyncClient(
                 base_url=self._address, trust_env=False, timeout=self._patience,
                 limits=httpx.Limits(max_connections=4, max_keepalive_connections=0),
             )  # fmt: skip
-        return self._made
+        return self._made[purpose]
 
 
 def _path(handle: str) -> str:

@@ -39,6 +39,7 @@ _SIGNALS: dict[str, Any] = {
 MARK, ATTEMPT = "firstlight", "firstlight_attempt"
 """Members of an item's `meta`: the id of the action, and one for each time it is added. The start documents of its
 runs have them too."""
+_STOPPED = "stopped, before it began"
 OPENING = 120.0
 """Seconds that an environment may take to open."""
 
@@ -79,6 +80,7 @@ class QueueServerInstrument:
         self._open, self._patience = open, patience
         self._plans, self._listed = dict[str, Plan](), ("", "")
         self._began, self._ended = dict[str, str](), dict[str, Run]()
+        self._starting, self._stops = asyncio.Lock(), 0
 
     async def describe(self) -> InstrumentDescription:
         said = await self._link.look("status")
@@ -90,7 +92,7 @@ class QueueServerInstrument:
         )  # fmt: skip
 
     async def start(self, permit: Permit) -> str:
-        action = permit.action
+        action, stops = permit.action, self._stops
         if action.id in self._began:
             return self._began[action.id]
         said = await self._link.look("status")
@@ -101,6 +103,8 @@ class QueueServerInstrument:
         if wrong := plan.wrong(action.settings):
             raise NotStarted(f"{action.operation}: {'; '.join(wrong)}", "invalid-input")
         await self._may_add(said)
+        if self._stops != stops:
+            raise NotStarted(f"{self._name}: {_STOPPED}", "cancelled")
         attempt = uuid.uuid4().hex
         item = {**plan.item(action.settings), "meta": {MARK: action.id, ATTEMPT: attempt}}
         try:
@@ -111,17 +115,20 @@ class QueueServerInstrument:
             if not answer.get("success"):
                 raise NotStarted(f"{action.operation} of {self._name}: {problem(answer)}", "refused")
             handle = answer["item"]["item_uid"]
-        await self._set_going(handle)
+        await self._set_going(handle, stops)
         return remember(self._began, action.id, handle)
 
     async def reattach(self, action: str, handle: str) -> str | None:
-        found = handle or await self._find(action)
+        item = None if handle else await self._find(action)
+        found = handle if item is None else item["item_uid"]
         if not found:
             raise InDoubt(f"{self._name} has {action} neither in its queue nor in its history, which may be cleared")
         said = await self._link.look("status")
         run = await self._run(found, said)
         if run.state == "unknown":
             raise InDoubt(f"{self._name}: {run.message}")
+        if item and item.get("result") and run.state not in ENDED:
+            raise InDoubt(f"{self._name} has only a copy of {action}, which was performed: its history was cleared")
         # We died before the queue was started: once the item is out of it, it has surely not begun.
         halfway = not handle and run.state == "queued" and _stands(said)
         if halfway and (await self._link.act("queue_item_remove", uid=found)).get("success"):
@@ -172,9 +179,24 @@ class QueueServerInstrument:
             await self._abort(lambda said: said.get("running_item_uid") == handle)
 
     async def safe_stop(self) -> None:
+        self._stops += 1
+        on_its_way = self._starting.locked()
+        try:
+            await self._stop()
+        finally:
+            if on_its_way:
+                # A start that was sent before may arrive after all that.
+                async with self._starting:
+                    await self._stop()
+
+    async def _stop(self) -> None:
         said = await self._link.look("status")
         if said.get("queue_autostart_enabled"):
             await self._link.act("queue_autostart", enable=False)
+            if not _goes(said):
+                # Something may have started by itself until then, and shows it a little later.
+                await asyncio.sleep(AGAIN)
+                said = await self._link.look("status")
         if _goes(said):
             # Nothing comes after what runs now; whether the server says so is of no matter, for that is aborted too.
             await self._link.act("queue_stop")
@@ -230,27 +252,32 @@ class QueueServerInstrument:
         there = said.get("items_in_queue")
         return f"the queue of {self._name} is stopped with {there} items in it: somebody has to start it"
 
-    async def _set_going(self, handle: str) -> None:
-        """Start a queue that stands still with our item alone. Raises NotStarted where it may not: the item
-        is taken out again."""
+    async def _set_going(self, handle: str, stops: int) -> None:
+        """Start a queue that stands still with our item alone. Raises NotStarted where it may not, or was stopped
+        meanwhile: the item is taken out again."""
         try:
             said = await self._link.look_on("status")
             items = (await self._link.look("queue_get")).get("items", ())
         except Unavailable:
             # It is there, and following it says that nothing goes on.
             return
-        if not _stands(said) or said.get("running_item_uid"):
+        if self._stops == stops and (not _stands(said) or said.get("running_item_uid")):
             return
-        if [item["item_uid"] for item in items] == [handle]:
-            answer = await self._link.act("queue_start")
-            why = problem(answer)
-            if answer.get("success"):
-                return
-        else:
-            why = self._stopped(said)
+        async with self._starting:
+            # Nothing begins after a stop because it was on its way.
+            stopped = self._stops != stops
+            if stopped:
+                why = _STOPPED
+            elif [item["item_uid"] for item in items] == [handle]:
+                answer = await self._link.act("queue_start")
+                why = problem(answer)
+                if answer.get("success"):
+                    return
+            else:
+                why = self._stopped(said)
         # Where it is in the queue no longer, it has begun after all.
         if (await self._link.act("queue_item_remove", uid=handle)).get("success"):
-            raise NotStarted(f"{self._name}: {why}")
+            raise NotStarted(f"{self._name}: {why}", "cancelled" if stopped else "refused")
 
     async def _open_environment(self) -> None:
         """Raises Unavailable."""
@@ -279,12 +306,12 @@ class QueueServerInstrument:
             raise InDoubt(f"{why}; and it is neither in the queue nor in the history")
         return str(found)
 
-    async def _find(self, action: str) -> str:
-        """The item of the last attempt at an action, "" where there is none. What came after it are copies."""
+    async def _find(self, action: str) -> Said | None:
+        """The item of the last attempt at an action. What came after it are copies, with the result of the original."""
         items = await self._items()
         marks = [_mark(item) for item in items]
         last = next((mark for mark in reversed(marks) if mark[0] == action), None)
-        return str(items[marks.index(last)]["item_uid"]) if last else ""
+        return items[marks.index(last)] if last else None
 
     async def _items(self) -> list[Said]:
         """All that the server knows of, what began first first. An item may be there twice, as it goes on its way."""
@@ -312,16 +339,18 @@ class QueueServerInstrument:
         if item is None:
             words = f"{self._name} has {handle} neither in its queue nor in its history"
             return Run(state="unknown", cause="lost", message=words)
-        return await self._after(item, history)
+        return await self._after(item)
 
-    async def _after(self, item: Said, history: Sequence[Said]) -> Run:
-        """How an item ended. A copy that the server has put back into the queue is taken out; one that it has begun
-        makes what was done unknown."""
+    async def _after(self, item: Said) -> Run:
+        """How an item ended. A copy that the server has put back into the queue is taken out; one that it has begun,
+        or that stays in the queue, makes what is done unknown."""
         handle, run = item["item_uid"], _ended(item)
         mark = _mark(item)
         if run.state == "succeeded" or not mark[0]:
             return remember(self._ended, handle, run)
         queue = await self._link.look("queue_get")
+        # A copy goes the same way as an item: into the history last.
+        history = (await self._link.look("history_get")).get("items", ())
         begun = [*history, queue.get("running_item") or {}]
         if again := [i["item_uid"] for i in begun if _mark(i) == mark and i["item_uid"] != handle]:
             words = f"{run.message}; and somebody has started it again as {', '.join(again)}"
@@ -329,14 +358,19 @@ class QueueServerInstrument:
         for copy in [i["item_uid"] for i in queue.get("items", ()) if _mark(i) == mark]:
             answer = await self._link.act("queue_item_remove", uid=copy)
             if not answer.get("success"):
-                return replace(
-                    run, message=f"{run.message}; a copy of it is in the queue, and stays there: {problem(answer)}"
-                )
+                left = (await self._link.look("queue_get")).get("items", ())
+                if copy not in [i["item_uid"] for i in left]:
+                    # It was taken out and the answer lost, or somebody has begun it.
+                    return await self._after(item)
+                words = "a copy of it stays in the queue, and whoever starts that performs it again"
+                why = f"{run.message}; {words}: {problem(answer)}"
+                return replace(run, state="unknown", cause="lost", message=why)
             run = replace(run, message=f"{run.message}; the copy of it in the queue was taken out")
         return remember(self._ended, handle, run)
 
     async def _abort(self, goes: Callable[[Said], bool]) -> None:
         """Have what runs paused at once, and then aborted, while it goes on. Raises InDoubt where it does not end."""
+        stops = self._stops
         why, told, until = "it does not say why", set[tuple[str, object]](), time.monotonic() + self._patience
         while goes(said := await self._link.look("status")):
             running = said.get("running_item_uid")
@@ -349,6 +383,21 @@ class QueueServerInstrument:
                     told.add((method, running))
                 why = problem(answer) or why
             await asyncio.sleep(AGAIN)
+        if {method for method, _ in told} == {"re_pause"}:
+            await self._go_on(said, stops)
+
+    async def _go_on(self, said: Said, stops: int) -> None:
+        """Where what was to pause had just ended, it is somebody else's plan that has paused: it goes on, but for a
+        stop meanwhile."""
+        until = time.monotonic() + self._patience
+        while said.get("pause_pending") or (said.get("re_state") == "paused" and said.get("manager_state") != "paused"):
+            if time.monotonic() > until:
+                return
+            await asyncio.sleep(AGAIN)
+            said = await self._link.look("status")
+        async with self._starting:
+            if said.get("manager_state") == "paused" and self._stops == stops:
+                await self._link.act("re_resume")
 
 
 def _goes(said: Said) -> bool:
