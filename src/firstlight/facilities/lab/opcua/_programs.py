@@ -183,7 +183,7 @@ async def result_of(connection: Connection, unit: Unit, run: str) -> Result | No
         return None
     named = await _named(connection, unit, run)
     if named is not None:
-        return await _read(connection, named, run)
+        return await _read(connection, *named, run)
     for reference in reversed(await _children(connection, unit.results)):
         if reference.NodeClass is ua.NodeClass.Object:
             result = await _result(connection, reference.NodeId, reference.BrowseName.Name or "", values=False)
@@ -199,8 +199,11 @@ async def _children(connection: Connection, node: ua.NodeId) -> Sequence[ua.Refe
 WANTED = ("DeviceProgramRunId", "SupervisoryTaskId", "Started", "Stopped", "Properties")
 
 
-async def _named(connection: Connection, unit: Unit, run: str) -> dict[str, ua.NodeId] | None:
-    """What a result has, by one question: mostly it is named as its run is, and a set may have thousands of them."""
+async def _named(
+    connection: Connection, unit: Unit, run: str
+) -> tuple[dict[str, ua.NodeId], dict[str, ua.NodeId]] | None:
+    """What a result has, and its values that programs declare, by one question: mostly it is named as its run is, and
+    a set may have thousands of them."""
     hierarchical, yes, no = standard(ua.ObjectIds.HierarchicalReferences), cast("Any", True), cast("Any", False)
 
     def path(*names: str) -> ua.BrowsePath:
@@ -209,24 +212,29 @@ async def _named(connection: Connection, unit: Unit, run: str) -> dict[str, ua.N
         ]
         return ua.BrowsePath(unit.results, ua.RelativePath(steps))
 
-    names = (*WANTED, "VariableSet")
+    names, values = (*WANTED, "VariableSet"), tuple(unit.said)
     ask = connection.client.uaclient.session.translate_browsepaths_to_nodeids
-    found = await connection.ask(ask([path(run), *(path(run, n) for n in names)]))
+    found = await connection.ask(
+        ask([path(run), *(path(run, n) for n in names), *(path(run, "VariableSet", n) for n in values)])
+    )
     nodes = [f.Targets[0].TargetId if f.StatusCode.is_good() and f.Targets else None for f in found]
-    return {n: local(t) for n, t in zip(names, nodes[1:], strict=True) if t is not None} if nodes[0] else None
+    if not nodes[0]:
+        return None
+    there = [{n: local(t) for n, t in zip(names, nodes[1:], strict=False) if t is not None}]
+    there += [{n: local(t) for n, t in zip(values, nodes[1 + len(names) :], strict=True) if t is not None}]
+    return there[0], there[1]
 
 
 async def _result(connection: Connection, node: ua.NodeId, name: str, values: bool = True) -> Result:
     tree = Tree(local(node), name, ua.NodeClass.Object)
     await browse(connection, tree, 1)
     wanted = (*WANTED, *(["VariableSet"] if values else []))
-    return await _read(connection, {n: tree.under[n].node for n in wanted if n in tree.under}, name)
+    return await _read(connection, {n: tree.under[n].node for n in wanted if n in tree.under}, {}, name)
 
 
-async def _read(connection: Connection, at: Mapping[str, ua.NodeId], name: str) -> Result:
+async def _read(connection: Connection, at: Mapping[str, ua.NodeId], of: dict[str, ua.NodeId], name: str) -> Result:
     there = [n for n in WANTED if n in at]
-    of = dict[str, ua.NodeId]()
-    if "VariableSet" in at:
+    if "VariableSet" in at and not of:
         below = await _children(connection, at["VariableSet"])
         of = {str(r.BrowseName.Name): local(r.NodeId) for r in below if r.NodeClass is ua.NodeClass.Variable}
         of.pop("NodeVersion", None)
