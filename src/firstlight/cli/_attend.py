@@ -97,6 +97,8 @@ def _answer(
             lab.decline(task, note or "not done", parts.app.person())
     except (ValueError, LookupError) as error:
         raise Problem(Exit.BAD_INPUT, str(error.args[0]), hint=f"It asks for {_form(task)}.") from error
+    except OSError as error:
+        raise Problem(Exit.UNAVAILABLE, f"task {task.id} cannot be answered: {error}") from error
     here.tell({"laboratory": name, "task": task.id, "word": word}, f"{task.id}: {word}")
 
 

@@ -1,6 +1,8 @@
 """Steps done by hand: tasks are asked once, found again, and answered with a form that is checked."""
 
 import asyncio
+import contextlib
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ import pytest
 from tests.facilities.lab.cell import Cell, permit
 
 from firstlight import core
+from firstlight.facilities.lab import human
 from firstlight.facilities.lab.facility import LabFacility
 from firstlight.facilities.lab.human import HumanInstrument, open_tasks
 
@@ -148,3 +151,109 @@ def test_tasks_that_cannot_be_asked_are_told_when_the_laboratory_is_read(
     with pytest.raises(ValueError, match=r".") as wrong:
         HumanInstrument("person", str(tmp_path), tasks=tasks)
     assert why in str(wrong.value)
+
+
+def alone(tmp_path: Path, test: Any, name: str = "person") -> None:
+    async def go() -> None:
+        it = HumanInstrument(name, str(tmp_path / "tasks"), tasks=TASKS)
+        await it.describe()
+        async with asyncio.timeout(20):
+            await test(it)
+
+    asyncio.run(go())
+
+
+def look(id: str) -> core.Permit:
+    return permit(id, "Look")
+
+
+def test_a_task_whose_file_is_damaged_is_in_doubt_and_not_asked_again(tmp_path: Path) -> None:
+    async def test(it: HumanInstrument) -> None:
+        handle = await it.start(look("c1.1.look"))
+        file = tmp_path / "tasks" / "c1.1.look.json"
+        file.write_text("{")
+        for given in (handle, ""):
+            with pytest.raises(core.InDoubt, match="cannot be read"):
+                await it.reattach("c1.1.look", given)
+        with pytest.raises(core.InDoubt, match="was asked"):
+            await it.start(look("c1.1.look"))
+        assert file.read_text() == "{"
+        run = await it.status(handle)
+        assert (run.state, run.cause) == ("unknown", "lost")
+
+    alone(tmp_path, test)
+
+
+def test_only_a_task_that_was_surely_never_asked_may_be_asked_anew(tmp_path: Path) -> None:
+    async def test(it: HumanInstrument) -> None:
+        assert await it.reattach("c1.1.look", "") is None
+        with pytest.raises(core.InDoubt, match="may have been asked"):
+            await it.reattach("c1.1.look", "c1.1.look")
+        (tmp_path / "tasks").rename(tmp_path / "elsewhere")
+        with pytest.raises(core.InDoubt, match="may have been asked"):
+            await it.reattach("c1.1.look", "")
+        (tmp_path / "tasks").touch()
+        with pytest.raises(core.Unavailable, match="cannot be read"):
+            await it.reattach("c1.1.look", "c1.1.look")
+        with pytest.raises(core.Unavailable, match="cannot be read"):
+            await it.status("c1.1.look")
+
+    alone(tmp_path, test)
+
+
+def test_what_was_answered_meanwhile_is_not_withdrawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who withdraws a task and who answers it look at it first, and both may have looked before either writes."""
+
+    async def test(it: HumanInstrument) -> None:
+        handle = await it.start(look("c1.1.look"))
+        (task,) = open_tasks(tmp_path / "tasks")
+        read, both = human.read_task, threading.Barrier(2)
+
+        def slowly(directory: Path, id: str) -> Any:
+            found = read(directory, id)
+            with contextlib.suppress(threading.BrokenBarrierError):
+                both.wait(0.5)
+            return found
+
+        monkeypatch.setattr(human, "read_task", slowly)
+        ends = list[str]()
+
+        def answer() -> None:
+            try:
+                human.close_task(tmp_path / "tasks", task, "done", "ada")
+                ends.append("done")
+            except LookupError:
+                ends.append("too late")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        await it.cancel(handle)
+        await asyncio.to_thread(thread.join)
+        monkeypatch.undo()
+        run = await it.status(handle)
+        assert (ends, run.state) in ((["done"], "succeeded"), (["too late"], "cancelled"))
+
+    alone(tmp_path, test)
+
+
+def test_a_safe_stop_withdraws_all_tasks_of_its_own_and_no_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def test(it: HumanInstrument) -> None:
+        other = HumanInstrument("somebody else", str(tmp_path / "tasks"), tasks=TASKS)
+        await other.start(look("c2.1.look"))
+        handles = [await it.start(look(f"c1.{i}.look")) for i in range(3)]
+        write = human.write_task
+
+        def failing(directory: Path, task: human.Task) -> None:
+            if task.id == "c1.0.look":
+                raise OSError("no space left")
+            write(directory, task)
+
+        monkeypatch.setattr(human, "write_task", failing)
+        with pytest.raises(core.InDoubt, match=r"c1\.0\.look: .*no space left"):
+            await it.safe_stop()
+        assert [(await it.status(h)).state for h in handles] == ["running", "cancelled", "cancelled"]
+        assert (await other.status("c2.1.look")).state == "running"
+
+    alone(tmp_path, test)

@@ -1,12 +1,14 @@
 """A person as an instrument: tasks with instructions and a form, so that any step can be done by hand."""
 
 import asyncio
+import contextlib
+import fcntl
 import json
 import os
 import re
 import secrets
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +19,7 @@ from ...core import (
     ENDED,
     Argument,
     Effect,
+    InDoubt,
     InstrumentDescription,
     NotStarted,
     Operation,
@@ -83,6 +86,9 @@ class HumanInstrument:
                 raise ValueError(f"the instructions of {task} name {sorted(unknown)[0]!r}, which is no argument of it")
 
     async def describe(self) -> InstrumentDescription:
+        with _files():
+            # From now on a directory that is gone is no directory in which nothing was asked.
+            self._directory.mkdir(parents=True, exist_ok=True)
         operations = tuple(
             Operation(
                 name=name, effect=form.effect, arguments=form.arguments, results=form.results, seconds=form.seconds,
@@ -104,20 +110,35 @@ class HumanInstrument:
             id=action.id, instrument=self._name, operation=action.operation, instructions=words,
             arguments=dict(action.settings), form=form.results, asked=time.time(),
         )  # fmt: skip
-        try:
-            if read_task(self._directory, action.id) is None:
-                write_task(self._directory, task)
-        except OSError as error:
-            raise Unavailable(f"the task cannot be written: {error}") from error
+        with _files():
+            self._directory.mkdir(parents=True, exist_ok=True)
+            try:
+                with _locked(self._directory):
+                    if read_task(self._directory, action.id) is None:
+                        write_task(self._directory, task)
+            except ValueError as error:
+                raise InDoubt(f"the task {action.id} was asked, and its file cannot be read: {error}") from error
         return action.id
 
     async def reattach(self, action: str, handle: str) -> str | None:
-        return action if read_task(self._directory, action) is not None else None
+        with _files():
+            try:
+                if read_task(self._directory, action) is not None:
+                    return action
+            except ValueError as error:
+                raise InDoubt(f"the task {action} was asked, and its file cannot be read: {error}") from error
+            if handle or not self._directory.is_dir():
+                raise InDoubt(f"the task {action} is not in {self._directory}, and may have been asked")
+        return None
 
     async def status(self, handle: str) -> Run:
-        task = read_task(self._directory, handle)
+        try:
+            with _files():
+                task = read_task(self._directory, handle)
+        except ValueError as error:
+            return Run(state="unknown", cause="lost", message=f"the task {handle} cannot be read: {error}")
         if task is None:
-            return Run(state="unknown", message=f"the task {handle} is gone from {self._directory}")
+            return Run(state="unknown", cause="lost", message=f"the task {handle} is gone from {self._directory}")
         run = Run(state="running", started=task.asked, ended=task.answered)
         match task.state:
             case "open":
@@ -146,15 +167,24 @@ class HumanInstrument:
         await asyncio.Event().wait()
 
     async def cancel(self, handle: str) -> None:
-        task = read_task(self._directory, handle)
-        if task is not None and task.state == "open":
-            withdrawn = replace(task, state="withdrawn", reason="nobody wants it any more", answered=time.time())
-            write_task(self._directory, withdrawn)
+        with _files(), _locked(self._directory):
+            task = read_task(self._directory, handle)
+            if task is not None and task.state == "open":
+                withdrawn = replace(task, state="withdrawn", reason="nobody wants it any more", answered=time.time())
+                write_task(self._directory, withdrawn)
 
     async def safe_stop(self) -> None:
         """People stop by themselves; their open tasks are withdrawn."""
-        for task in open_tasks(self._directory):
-            await self.cancel(task.id)
+        wrong = list[str]()
+        with _files():
+            mine = [task for task in open_tasks(self._directory) if task.instrument == self._name]
+        for task in mine:
+            try:
+                await self.cancel(task.id)
+            except (Unavailable, ValueError) as error:
+                wrong.append(f"{task.id}: {error}")
+        if wrong:
+            raise InDoubt(f"tasks that were not withdrawn: {'; '.join(wrong)}")
 
     async def close(self) -> None:
         """Tasks stay where they are."""
@@ -164,39 +194,65 @@ class HumanInstrument:
 
 
 def open_tasks(directory: Path) -> list[Task]:
-    """The tasks that wait for somebody, the oldest first."""
-    found = [read_task(directory, file.name.removesuffix(".json")) for file in directory.glob("*.json")]
-    return sorted((t for t in found if t is not None and t.state == "open"), key=lambda t: (t.asked, t.id))
+    """The tasks that wait for somebody, the oldest first. Raises OSError."""
+    found = list[Task]()
+    for file in directory.glob("*.json"):
+        # One that cannot be read is in doubt where somebody waits for it.
+        with contextlib.suppress(ValueError):
+            task = read_task(directory, file.name.removesuffix(".json"))
+            found += [task] if task is not None and task.state == "open" else []
+    return sorted(found, key=lambda t: (t.asked, t.id))
 
 
 def read_task(directory: Path, id: str) -> Task | None:
-    """One task, None where there is none."""
+    """One task, None where there is none. Raises ValueError where it is damaged, and OSError."""
     try:
         return msgspec.json.decode(_file(directory, id).read_bytes(), type=Task)
-    except (FileNotFoundError, NotADirectoryError, ValueError):
+    except FileNotFoundError:
         return None
 
 
 def write_task(directory: Path, task: Task) -> None:
-    """Durably, and all of it or nothing."""
-    directory.mkdir(parents=True, exist_ok=True)
-    file = _file(directory, task.id)
+    """Durably, and all of it or nothing. Raises OSError."""
     private = directory / f".{secrets.token_hex(6)}"
     with open(private, "xb") as out:
         out.write(json.dumps(msgspec.to_builtins(task), indent=1, default=str).encode())
         out.flush()
         os.fsync(out.fileno())
-    private.replace(file)
+    private.replace(_file(directory, task.id))
+    there = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(there)  # Its name is there after a power failure, too: nobody is asked twice.
+    finally:
+        os.close(there)
 
 
 def close_task(directory: Path, task: Task, state: Literal["done", "declined"], by: str, **said: Any) -> Task:
-    """Answer a task. Raises LookupError where it is no longer open."""
-    now = read_task(directory, task.id)
-    if now is None or now.state != "open":
-        raise LookupError(f"task {task.id} is {now.state if now else 'gone'}: nothing can be answered any more")
-    closed = replace(now, state=state, by=by, answered=time.time(), **said)
-    write_task(directory, closed)
+    """Answer a task. Raises LookupError where it is no longer open, ValueError where it is damaged, and OSError."""
+    with _locked(directory):
+        now = read_task(directory, task.id)
+        if now is None or now.state != "open":
+            raise LookupError(f"task {task.id} is {now.state if now else 'gone'}: nothing can be answered any more")
+        closed = replace(now, state=state, by=by, answered=time.time(), **said)
+        write_task(directory, closed)
     return closed
+
+
+@contextlib.contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    """While nobody else changes a task: who withdraws one and who answers it may be two processes."""
+    with open(directory / ".lock", "ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextlib.contextmanager
+def _files() -> Iterator[None]:
+    """Raises Unavailable where the files cannot be used."""
+    try:
+        yield
+    except OSError as error:
+        raise Unavailable(f"the tasks cannot be read or written: {error}") from error
 
 
 def _file(directory: Path, id: str) -> Path:
