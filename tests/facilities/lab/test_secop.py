@@ -82,12 +82,17 @@ def using(port: int, test: Callable[[SecopInstrument], Awaitable[T]], module: st
 
 
 class Stage:
-    """A Drivable whose status and value are what the test says; it refuses targets by the class in `refuses`."""
+    """A Drivable whose status and value are what the test says; it refuses targets by the class in `refuses`.
+
+    It reads nothing while `mute`, does not stop while `deaf`, and begins and answers nothing while it is `held`.
+    """
 
     def __init__(self) -> None:
         self.values: dict[str, Any] = {"value": 1.0, "target": 1.0, "status": [100, ""]}
         self.writers, self.refuses = set[asyncio.StreamWriter](), ""
         self.talks = set[asyncio.Task[Any] | None]()
+        self.mute, self.held, self.stops, self.deaf = False, asyncio.Event(), 0, False
+        self.held.set()
 
     def tell(self, **values: Any) -> None:
         self.values |= values
@@ -101,6 +106,7 @@ class Stage:
         said["status"] = {
             "datainfo": {"type": "tuple", "members": [{"type": "enum", "members": {}}, {"type": "string"}]}
         }
+        said["stop"] = {"datainfo": {"type": "command"}}
         structure = {"modules": {"x": {"accessibles": said, "interface_classes": ["Drivable"]}}}
         while line := (await reader.readline()).decode().strip():
             verb, what, data = [*line.split(" ", 2), "", ""][:3]
@@ -116,11 +122,20 @@ class Stage:
                     writer.write(b"active\n")
                 case "ping":
                     writer.write(f"pong {what} [null, {{}}]\n".encode())
+                case "read" if self.mute:
+                    writer.write(f'error_read {what} ["CommunicationFailed", "no", {{}}]\n'.encode())
+                case "do" if self.deaf:
+                    writer.write(f'error_do {what} ["Impossible", "no", {{}}]\n'.encode())
+                case "do":
+                    self.stops += 1
+                    self.tell(status=[100, "stopped"])
+                    writer.write(f"done {what} [null, {{}}]\n".encode())
                 case "read":
                     writer.write(f"reply {what} {json.dumps([self.values[name], {}])}\n".encode())
                 case "change" if self.refuses:
                     writer.write(f'error_change {what} ["{self.refuses}", "no", {{}}]\n'.encode())
                 case "change":
+                    await self.held.wait()
                     self.tell(target=json.loads(data), status=[300, "moving"])
                     writer.write(f"changed {what} [{data}, {{}}]\n".encode())
         self.writers.discard(writer)
@@ -369,6 +384,8 @@ def test_after_a_lost_connection_an_idle_module_must_be_where_it_was_sent(value:
         ("Impossible", NotStarted),
         ("CommunicationFailed", InDoubt),
         ("InternalError", InDoubt),
+        ("HardwareError", InDoubt),
+        ("SomethingOfItsOwn", InDoubt),
     ],
 )
 def test_an_error_that_does_not_exclude_motion_leaves_in_doubt(kind: str, error: type[Exception]) -> None:
@@ -376,6 +393,69 @@ def test_an_error_that_does_not_exclude_motion_leaves_in_doubt(kind: str, error:
         stage.refuses = kind
         with pytest.raises(error, match=kind):
             await it.start(permit("move", target=5.0))
+
+    on_stage(test)
+
+
+def test_a_module_of_which_nothing_is_heard_since_it_was_sent_has_not_arrived() -> None:
+    async def test(it: SecopInstrument, stage: Stage) -> None:
+        await it.describe()
+        tell = stage.tell
+        # It answers before it tells that it is busy, and its status cannot be read just then.
+        stage.mute, stage.tell = True, lambda **values: tell(target=5.0)  # type: ignore[method-assign]
+        handle = await it.start(permit("move", target=5.0))
+        assert (await it.status(handle)).state == "running"
+        tell(status=[300, "moving"])
+        tell(status=[100, "there"], value=5.0)
+        assert (await to_end(it, handle))[-1].state == "succeeded"
+
+    on_stage(test)
+
+
+def test_a_move_that_a_safe_stop_came_upon_while_it_was_answered_is_cancelled() -> None:
+    async def test(it: SecopInstrument, stage: Stage) -> None:
+        await it.describe()
+        stage.held.clear()
+        starting = asyncio.create_task(it.start(permit("move", target=5.0)))
+        await asyncio.sleep(0.05)
+        stopping = asyncio.create_task(it.safe_stop())
+        await asyncio.sleep(0.05)
+        stage.held.set()
+        handle = await starting
+        await stopping
+        assert stage.stops == 2
+        assert (await to_end(it, handle))[-1].state == "cancelled"
+
+    on_stage(test)
+
+
+def test_nothing_begins_after_a_safe_stop_because_it_waited_for_a_connection() -> None:
+    async def test(it: SecopInstrument, stage: Stage) -> None:
+        await it.describe()
+        stage.drop()
+        while it._link.online:
+            await asyncio.sleep(0.001)
+        late = asyncio.create_task(it.start(permit("move", target=5.0)))
+        await asyncio.sleep(0)
+        await it.safe_stop()
+        with pytest.raises(NotStarted, match="stopped, before it began") as refused:
+            await late
+        assert refused.value.cause == "cancelled"
+        assert stage.values["target"] == 1.0
+
+    on_stage(test)
+
+
+def test_who_does_not_stop_goes_on_to_its_own_end() -> None:
+    async def test(it: SecopInstrument, stage: Stage) -> None:
+        handle = await it.start(permit("move", target=5.0))
+        stage.deaf = True
+        with pytest.raises(InDoubt, match="would not stop"):
+            await it.cancel(handle)
+        with pytest.raises(InDoubt, match="did not stop"):
+            await it.safe_stop()
+        stage.tell(status=[100, ""], value=5.0)
+        assert (await to_end(it, handle))[-1].state == "succeeded"
 
     on_stage(test)
 

@@ -201,7 +201,7 @@ class Link:
         if not error and request in ("read", "change"):
             self._hear(what, data[0])
             self._notify()
-        refusal = Refusal(str(data[0]), str(data[1])) if error and data else Refusal("ProtocolError", line)
+        refusal = Refusal(str(data[0]), str(data[1])) if error and data else Refusal("an error of no class", line)
         self._answer((request, what if request in _NAMED else ""), refusal if error else data)
 
     def _answer(self, key: tuple[str, str], said: Any) -> None:

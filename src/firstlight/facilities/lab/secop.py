@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 from ...core import (
     ENDED,
+    Action,
     Cause,
     InDoubt,
     InstrumentDescription,
@@ -25,8 +26,10 @@ from ._secop_link import Link, Lost, Refusal
 from ._secop_types import ID, Route, from_wire, packed, routes, signals, unpacked
 
 _INVALID = ("RangeError", "WrongType", "BadJSON", "BadValue")
-_BEGUN = ("HardwareError", "CommandFailed", "CommandRunning")
-_UNSURE = ("CommunicationFailed", "CommunicationError", "TimeoutError", "InternalError")
+_CERTAIN = (*_INVALID, "ProtocolError", "NoSuchModule", "NoSuchParameter", "NoSuchCommand", "ReadOnly",
+            "NotImplemented", "Disabled", "Impossible", "IsBusy", "IsError", "CommandRunning")  # fmt: skip
+"""Classes of errors of a node that has begun nothing; another may come from the middle of what it did."""
+_BEGUN = ("HardwareError", "CommandFailed")
 _RUN = {"id", "operation", "state", "progress", "message", "results", "cause", "started", "ended"}
 REMEMBERED = 1000
 """Runs that are remembered after their end."""
@@ -57,6 +60,9 @@ class SecopInstrument:
         self._began, self._epochs = dict[str, str](), dict[str, int]()
         self._ended, self._told = dict[str, Run](), dict[str, Run]()
         self._called, self._to_end = dict[str, str](), set[str]()
+        self._stale = set[str]()
+        """Modules whose status may be from before what they were last told."""
+        self._stops, self._sending = 0, set[asyncio.Future[None]]()
 
     async def describe(self) -> InstrumentDescription:
         await self._link.ready()
@@ -72,6 +78,16 @@ class SecopInstrument:
         action = permit.action
         if action.id in self._began:
             return self._began[action.id]
+        sending = asyncio.get_running_loop().create_future()
+        self._sending.add(sending)
+        try:
+            return await self._start(action)
+        finally:
+            self._sending.discard(sending)
+            sending.set_result(None)
+
+    async def _start(self, action: Action) -> str:
+        stops = self._stops
         await self._link.ready()
         route = self._routes.get(action.operation)
         if route is None:
@@ -80,28 +96,35 @@ class SecopInstrument:
             data = packed(route, action.settings, action.id)
         except (KeyError, TypeError, ValueError) as error:
             raise NotStarted(f"{route.what} cannot be given {action.settings}: {error!r}", "invalid-input") from None
+        if self._stops != stops:
+            # Nothing begins after a stop because it was on its way.
+            raise NotStarted(f"{self._name}: stopped, before it began", "cancelled")
         verb = {"read": "read", "command": "do"}.get(route.kind, "change")
-        began = time.time()
+        began, epoch = time.time(), self._link.epoch
         try:
             answer = (await self._link.ask(verb, route.what, *data))[0]
         except Refusal as error:
-            return self._refused(action.id, route, error)
+            return self._refused(action.id, route, error, epoch)
         except Lost as error:
             raise InDoubt(f"{action.operation} was sent: {error}") from None
-        if route.kind != "read" and self._has(route.module, "status") and not self._remembers(route):
+        if self._remembers(route):
+            return self._remember(action.id, [action.id, route.operation.name, None], epoch)
+        words = [action.id, route.operation.name, answer if route.kind == "move" else None]
+        handle = self._remember(action.id, words, epoch)
+        if self._stops != stops:
+            self._to_end.add(handle)
+        if route.kind != "read" and self._has(route.module, "status"):
             # Its update may come after the answer: what it is now is what the node says when asked. It has begun in any
-            # case, and where the node does not say, following it tells.
+            # case, and where the node does not say, it counts as busy until it does.
+            self._stale.add(route.module)
             with contextlib.suppress(Refusal, Lost, Unavailable):
                 await self._link.ask("read", f"{route.module}:status")
-        if self._remembers(route):
-            return self._remember(action.id, [action.id, route.operation.name, None])
-        handle = self._remember(action.id, [action.id, route.operation.name, answer if route.kind == "move" else None])
         if route.kind != "move":
             done = Run(state="succeeded", results=unpacked(route, answer), started=began, ended=time.time())
-            busy = route.kind != "read" and 300 <= self._code(route.module) < 400
+            code, _ = self._status(route.module)
             self._told[handle] = done
-            if not busy:
-                self._end(handle, done)
+            if route.kind == "read" or not (code < 0 or 300 <= code < 400):
+                self._end(handle, self._commanded(route, handle) if handle in self._to_end else done)
         return handle
 
     async def reattach(self, action: str, handle: str) -> str | None:
@@ -111,7 +134,7 @@ class SecopInstrument:
                 if self._has(module, "_find") and await self._find(module, action) is not None:
                     what = f"{module}:{self._called[action]}"
                     name = next((r.operation.name for r in self._routes.values() if r.what == what), "")
-                    return self._remember(action, [action, name, None])
+                    return self._remember(action, [action, name, None], self._link.epoch)
             raise InDoubt(f"{self._name} cannot say whether it began {action}: SECoP knows no runs")
         run = await self.status(handle)
         if run.state == "unknown":
@@ -181,7 +204,6 @@ class SecopInstrument:
             if self._remembers(route) and self._has(route.module, "_cancel"):
                 await self._link.ask("do", f"{route.module}:_cancel", action)
                 return
-            self._to_end.add(handle)
             await self._stop(route.module)
         except Refusal as error:
             raise InDoubt(f"{self._name} would not stop {operation}: {error}") from None
@@ -189,12 +211,20 @@ class SecopInstrument:
             raise InDoubt(str(error)) from None
 
     async def safe_stop(self) -> None:
+        self._stops += 1
+        sending = [*self._sending]
+        try:
+            await self._stop_all()
+        finally:
+            if sending:
+                # A start that was sent before may arrive after that.
+                await asyncio.wait(sending)
+                await self._stop_all()
+
+    async def _stop_all(self) -> None:
         await self._link.ready()
         wanted = self._modules() if self._only_stop is None else self._only_stop
         modules = [module for module in wanted if self._has(module, "stop")]
-        for handle in self._began.values():
-            if handle not in self._ended:
-                self._to_end.add(handle)
         said = await asyncio.gather(*(self._stop(module) for module in modules), return_exceptions=True)
         wrong = [f"{m}: {e}" for m, e in zip(modules, said, strict=True) if isinstance(e, BaseException)]
         if wrong:
@@ -204,18 +234,29 @@ class SecopInstrument:
         await self._link.close()
 
     async def _stop(self, module: str) -> None:
-        await self._link.ask("do", f"{module}:stop")
+        """Have a module stop, which ends its runs. Raises Unavailable, Refusal and Lost: then they end as they will."""
+        ours = {handle for handle in self._began.values() if self._runs_on(handle, module)}
+        self._to_end |= ours
+        try:
+            await self._link.ask("do", f"{module}:stop")
+        except (Refusal, Lost, Unavailable):
+            self._to_end -= ours
+            raise
         if self._has(module, "status"):
             await self._link.ask("read", f"{module}:status")
 
-    def _refused(self, action: str, route: Route, error: Refusal) -> str:
+    def _runs_on(self, handle: str, module: str) -> bool:
+        route = self._routes.get(json.loads(handle)[1])
+        return handle not in self._ended and route is not None and route.module == module
+
+    def _refused(self, action: str, route: Route, error: Refusal, epoch: int) -> str:
         words = f"{route.what}: {error}"
-        if error.kind in _UNSURE and route.kind != "read":
-            raise InDoubt(f"{words}, after it was sent")
         if error.kind in _BEGUN and route.kind == "command":
-            handle = self._remember(action, [action, route.operation.name, None])
+            handle = self._remember(action, [action, route.operation.name, None], epoch)
             self._end(handle, Run(state="failed", message=words, ended=time.time()))
             return handle
+        if error.kind not in _CERTAIN and route.kind != "read":
+            raise InDoubt(f"{words}, after it was sent")
         cause: Cause = "invalid-input" if error.kind in _INVALID else "refused"
         raise NotStarted(words, "instrument-fault" if error.kind == "HardwareError" else cause)
 
@@ -246,14 +287,13 @@ class SecopInstrument:
         now, value = self._values.get(route.what), self._values.get(f"{route.module}:value")
         mine = now == target
         if code < 0:
-            return Run(state="running", message="its status cannot be read")
+            return Run(state="running", message="its status is not known")
         if 300 <= code < 400 and mine:
             return Run(state="running", message=text)
         results = unpacked(route, value)
         lost = self._epochs.get(handle) != self._link.epoch
         if handle in self._to_end:
-            state = "running" if 300 <= code < 400 else "cancelled"
-            return Run(state="running", message=text) if state == "running" else Run(state="cancelled", message=text)
+            return Run(state="running" if 300 <= code < 400 else "cancelled", message=text)
         if code >= 400 and not lost:
             return Run(state="failed", message=text or f"status {code}", ended=time.time())
         if not mine:
@@ -290,6 +330,9 @@ class SecopInstrument:
 
     def _hear(self, what: str, value: Any) -> None:
         self._values[what] = value
+        module, _, name = what.partition(":")
+        if name == "status":
+            self._stale.discard(module)
         if what.endswith(":_run") and isinstance(value, dict) and value.get("id") and value.keys() >= _RUN:
             self._told[value["id"]], self._called[value["id"]] = _run(value), value["operation"]
 
@@ -297,12 +340,13 @@ class SecopInstrument:
         if self._module and self._module not in structure["modules"]:
             raise ValueError(f"it has no module {self._module}, but {', '.join(structure['modules'])}")
         self._structure, self._values = structure, {}
+        self._stale.clear()
         self._routes, self._signals = routes(structure, self._module), signals(structure, self._module)
 
-    def _remember(self, action: str, words: list[Any]) -> str:
+    def _remember(self, action: str, words: list[Any], epoch: int) -> str:
         handle = json.dumps(words, separators=(",", ":"))
         self._began[action] = handle
-        self._epochs[handle] = self._epochs[action] = self._link.epoch
+        self._epochs[handle] = self._epochs[action] = epoch
         for kept in (self._began, self._epochs, self._ended, self._told, self._called):
             while len(kept) > 2 * REMEMBERED:
                 kept.pop(next(iter(kept)))
@@ -332,14 +376,11 @@ class SecopInstrument:
         told = (self._structure or {}).get("modules", {}).get(self._module, {})
         return str(told.get(word, ""))
 
-    def _code(self, module: str) -> int:
-        return self._status(module)[0]
-
     def _status(self, module: str) -> tuple[int, str]:
-        """Code and text; 100 where a module has no status, -1 where it cannot be read."""
+        """Code and text; 100 where a module has no status, -1 where it is not known."""
         if not self._has(module, "status"):
             return 100, ""
-        status = self._values.get(f"{module}:status")
+        status = None if module in self._stale else self._values.get(f"{module}:status")
         return (int(status[0]), str(status[1])) if status else (-1, "")
 
     def _reading(self, name: str) -> Scalar | None:
