@@ -27,6 +27,7 @@ from firstlight.core import (
     Run,
     Unavailable,
 )
+from firstlight.facilities.lab._sila_link import Link, Silent
 from firstlight.facilities.lab.sila import SilaInstrument, discover
 from firstlight.facilities.lab.twin.serve_sila import feature_of
 
@@ -160,6 +161,56 @@ def test_a_safe_stop_ends_all_and_is_done_when_it_returns(shared: tuple[int, Pat
         return (await to_end(it, handle))[-1]
 
     assert using(shared[0], test).state == "cancelled"
+
+
+def test_nothing_begins_after_a_safe_stop_because_it_was_on_its_way(shared: tuple[int, Path]) -> None:
+    before = shared[1].read_text().split().count("Heat")
+
+    async def test(it: SilaInstrument) -> None:
+        await it.describe()
+        for operation, settings in (("Heat", {"Target": 60.0, "Seconds": 30.0}), ("Get_Door", {})):
+            starting = asyncio.create_task(it.start(permit(operation, **settings)))
+            await asyncio.sleep(0)
+            await it.safe_stop()
+            with pytest.raises(NotStarted, match="stopped, before it began") as told:
+                await starting
+            assert told.value.cause == "cancelled"
+        assert (await perform(it, "Get_Door")).state == "succeeded"  # what is asked for later is begun
+
+    using(shared[0], test)
+    assert shared[1].read_text().split().count("Heat") == before
+
+
+@pytest.mark.parametrize("answered", [True, False])
+def test_a_start_that_a_safe_stop_overtook_is_ended(
+    shared: tuple[int, Path], monkeypatch: pytest.MonkeyPatch, answered: bool
+) -> None:
+    call, stops = Link.call, shared[1].read_text().split().count("stop")
+
+    async def slow(link: Link, node: Any, name: str, message: Any, seconds: float | None) -> Any:
+        if name == "Heat":
+            await asyncio.sleep(0.5)
+            reply = await call(link, node, name, message, seconds)
+            if not answered:
+                raise Silent("lost")
+            return reply
+        return await call(link, node, name, message, seconds)
+
+    async def test(it: SilaInstrument) -> None:
+        await it.describe()
+        monkeypatch.setattr(Link, "call", slow)
+        starting = asyncio.create_task(it.start(permit("Heat", Target=60.0, Seconds=30.0)))
+        await asyncio.sleep(0.3)
+        await it.safe_stop()
+        assert starting.done()
+        assert shared[1].read_text().split().count("stop") == stops + 2
+        if answered:
+            assert (await it.status(await starting)).state == "cancelled"
+        else:
+            with pytest.raises(InDoubt):
+                await starting
+
+    using(shared[0], test)
 
 
 @pytest.mark.parametrize(

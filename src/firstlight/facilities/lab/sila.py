@@ -7,8 +7,8 @@ every way to learn what came of it, so it is then in doubt.
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing, suppress
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import grpc
 
 from ...core import (
     ENDED,
+    Action,
     InDoubt,
     InstrumentDescription,
     NotStarted,
@@ -100,6 +101,7 @@ class SilaInstrument:
         self._calls: dict[str, asyncio.Task[Run]] = {}
         self._began: dict[str, float] = {}
         self._cancelled: set[str] = set()
+        self._stops, self._sending = 0, set[asyncio.Future[None]]()
 
     async def _connected(self) -> Link:
         async with self._opening:
@@ -183,19 +185,48 @@ class SilaInstrument:
         return alike[0] if len(alike) == 1 else None
 
     async def start(self, permit: Permit) -> str:
+        stops = self._stops
         link = await self._ready()
         action = permit.action
         node = self._node(link, action.operation.replace(_READ, "", 1))
         if node is None or hasattr(node, "parameters") == (_READ in action.operation):
             raise NotStarted(f"{self.name} has no operation {action.operation!r}", "invalid-input")
         if not hasattr(node, "parameters"):
+            self._unless_stopped(stops)
             return self._keep(node, action.id, read_once(link, node))
         try:
             message = await link.message(node, action.settings)
         except ValueError as error:
             raise NotStarted(f"{action.operation}: {error}", "invalid-input") from error
-        if not is_observable(node):
-            return await self._called(link, node, message, action.id)
+        self._unless_stopped(stops)
+        with self._under_way():
+            if not is_observable(node):
+                return await self._called(link, node, message, action.id)
+            handle = await self._begun(link, node, message, action)
+            if self._stops != stops:
+                # The server may have handled the stop first. Where this fails, the stop is repeated, and says so.
+                with suppress(NotStarted, Unavailable):
+                    await self.cancel(handle)
+            return handle
+
+    def _unless_stopped(self, stops: int) -> None:
+        """Called right before anything is sent: nothing begins after a stop because it was on its way."""
+        if self._stops != stops:
+            raise NotStarted(f"{self.name}: stopped, before it began", "cancelled")
+
+    @contextmanager
+    def _under_way(self) -> Iterator[None]:
+        """While something is sent and not answered, a stop may overtake it."""
+        sending = asyncio.get_running_loop().create_future()
+        self._sending.add(sending)
+        try:
+            yield
+        finally:
+            self._sending.discard(sending)
+            sending.set_result(None)
+
+    async def _begun(self, link: Link, node: Any, message: Any, action: Action) -> str:
+        """The handle of an observable command, which is sent once."""
         try:
             reply = await link.call(node, node._identifier, message, self._patience)
         except Silent as error:
@@ -362,6 +393,17 @@ class SilaInstrument:
 
         Raises NotStarted where there is neither or one was refused, and InDoubt where one got no answer.
         """
+        self._stops += 1
+        sending = [*self._sending]
+        try:
+            await self._stop_all()
+        finally:
+            if sending:
+                # What was sent before may be handled after all that. It is answered within `patience`.
+                await asyncio.wait(sending)
+                await self._stop_all()
+
+    async def _stop_all(self) -> None:
         link = await self._connected()
         every, own = canceller(link, "CancelAll"), self._node(link, self._stop_command) if self._stop_command else None
         if every is None and own is None:
