@@ -27,9 +27,11 @@ from ...core import (
     Signal,
     Unavailable,
 )
+from ._remembered import remember
 from ._sila_discovery import Discovered, discover
 from ._sila_link import Answer, Link, Replaced, Silent, is_loopback, offers
 from ._sila_runs import (
+    REFUSALS,
     canceller,
     done,
     failed,
@@ -100,7 +102,7 @@ class SilaInstrument:
         self._opening = asyncio.Lock()
         self._calls: dict[str, asyncio.Task[Run]] = {}
         self._began: dict[str, float] = {}
-        self._cancelled: set[str] = set()
+        self._cancelled: dict[str, bool] = {}
         self._stops, self._sending = 0, set[asyncio.Future[None]]()
 
     async def _connected(self) -> Link:
@@ -232,16 +234,24 @@ class SilaInstrument:
         except Silent as error:
             raise InDoubt(f"{self.name} was sent {action.operation} and did not answer: {error}") from error
         except Answer as error:
-            if error.kind == "undefined":  # what it had begun by then, it does not say: a failure, not a refusal
+            if error.kind in ("defined", "undefined"):
+                # An execution error, which says that the execution failed. What it had begun by then, it does not say:
+                # a failure, not a refusal.
                 return self._keep(node, action.id, done(failed(error)))
+            if error.kind not in REFUSALS:
+                raise InDoubt(f"{self.name} was sent {action.operation}, and answered: {error}") from error
             raise refusal(error) from error
         handle = f"{full(node)}/{reply.commandExecutionUUID.value}"
-        self._began[handle] = time.time()
+        remember(self._began, handle, time.time())
         return handle
 
     async def _called(self, link: Link, node: Any, message: Any, action: str) -> str:
         refused = list[Answer]()
-        handle = self._keep(node, action, performed(link, node, message, self._heartbeat, self._lost_after, refused))
+        try:
+            call = link.began(node, node._identifier, message)
+        except Silent as error:  # the connection was closed, so it was not sent
+            raise Unavailable(f"{self.name}: {error}") from error
+        handle = self._keep(node, action, performed(link, node, call, self._heartbeat, self._lost_after, refused))
         await asyncio.wait({self._calls[handle]}, timeout=_ASKED)
         if refused:
             raise refusal(refused[0])
@@ -377,7 +387,7 @@ class SilaInstrument:
             raise NotStarted(f"{self.name} cannot cancel {handle}: the server has no way to")
         asked = bare(next(iter(command.parameters)).data_type, uuid)
         message = command.parameters.message_type(CommandExecutionUUID=asked)
-        self._cancelled.add(handle)
+        remember(self._cancelled, handle, True)
         try:
             await link.call(command, command._identifier, message, self._patience)
         except Silent as error:  # asking twice harms nothing
@@ -385,7 +395,7 @@ class SilaInstrument:
         except Answer as error:
             if "InvalidCommandExecutionUUID" in error.identifier:
                 return  # it has ended by itself; `follow` tells how
-            self._cancelled.discard(handle)
+            self._cancelled.pop(handle, None)
             raise NotStarted(f"{self.name} cannot cancel {handle}: {error}") from error
 
     async def safe_stop(self) -> None:
@@ -409,12 +419,15 @@ class SilaInstrument:
         if every is None and own is None:
             raise NotStarted(f"{self.name} has no way to stop: no CancelController, and no stop_command is given")
         wrong, silent = list[str](), False
-        for command in (c for c in (every, own) if c is not None):
-            try:
-                await self._stopped(link, command)
-            except (Silent, Answer) as error:
+        commands = [c for c in (every, own) if c is not None]
+        # Neither waits for the other, nor keeps it from being sent.
+        said = await asyncio.gather(*(self._stopped(link, c) for c in commands), return_exceptions=True)
+        for command, error in zip(commands, said, strict=True):
+            if isinstance(error, Silent | Answer):
                 wrong.append(f"{full(command)}: {error}")
                 silent = silent or isinstance(error, Silent)
+            elif error is not None:
+                raise error
         if wrong:
             message = f"{self.name} did not stop as it should: {'; '.join(wrong)}"
             raise InDoubt(message) if silent else NotStarted(message, "instrument-fault")
