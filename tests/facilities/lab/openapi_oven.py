@@ -16,6 +16,9 @@ from starlette.routing import Route
 
 JOBS = dict[str, dict[str, Any]]()
 SEEN = dict[str, int]()
+SLOW = 298
+"""Degrees for which a job begins only a while after it was asked for."""
+OTHERS = ("hang", "drop", "fault", "busy", "later", "moved", "late", "stop")
 TASKS = set[asyncio.Task[None]]()
 DOCUMENT = {
     "openapi": "3.1.0",
@@ -59,6 +62,10 @@ DOCUMENT = {
         "/drop": {"post": {"operationId": "drop", "responses": {}}},
         "/fault": {"post": {"operationId": "fault", "responses": {}}},
         "/busy": {"post": {"operationId": "busy", "responses": {}}},
+        "/later": {"post": {"operationId": "later", "responses": {}}},
+        "/pending": {"get": {"operationId": "pending", "responses": {}}},
+        "/moved": {"post": {"operationId": "moved", "responses": {}}},
+        "/late": {"post": {"operationId": "late", "responses": {}}},
         "/seen": {"get": {"operationId": "seen", "responses": {
             "200": {"content": {"application/json": {"schema": {"type": "object"}}}}}}},
         "/stop": {"post": {"operationId": "halt", "responses": {}}},
@@ -70,6 +77,8 @@ async def bake(request: Request) -> JSONResponse:
     said, key = await request.json(), request.headers["Idempotency-Key"]
     if said["target"] > 300:
         return JSONResponse({"title": "too hot", "detail": f"{said['target']} is too hot"}, 422)
+    if said["target"] == SLOW:
+        await asyncio.sleep(0.5)
     if key in JOBS:
         return JSONResponse(JOBS[key], 202)
     job = JOBS[key] = {"id": key, "status": "baking", "done": 0.0, "result": None, "error": ""}
@@ -118,6 +127,12 @@ async def other(request: Request) -> JSONResponse:
             return JSONResponse({"detail": "no idea"}, 500)
         case "busy":
             return JSONResponse({"detail": "it is busy"}, 409)
+        case "later" | "pending":
+            return JSONResponse({"accepted": True}, 202)
+        case "moved":
+            return JSONResponse(None, 303, {"Location": "/seen"})
+        case "late":
+            return JSONResponse({"detail": "it took too long"}, 408)
         case "drop":
             os._exit(1)
         case "stop":
@@ -137,8 +152,8 @@ async def document(request: Request) -> JSONResponse:
 app = Starlette(routes=[
     Route("/openapi.json", document), Route("/bake", bake, methods=["POST"]),
     Route("/jobs/{id}", job, methods=["GET", "DELETE"]), Route("/temperature", temperature),
-    Route("/door/{side}", door, methods=["PUT"]), Route("/seen", other),
-    *(Route(f"/{what}", other, methods=["POST"]) for what in ("hang", "drop", "fault", "busy", "stop")),
+    Route("/door/{side}", door, methods=["PUT"]), Route("/seen", other), Route("/pending", other),
+    *(Route(f"/{what}", other, methods=["POST"]) for what in OTHERS),
 ])  # fmt: skip
 
 if __name__ == "__main__":

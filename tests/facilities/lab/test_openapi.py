@@ -134,7 +134,7 @@ def test_refused_is_not_started_and_no_answer_is_doubt(tmp_path: Path) -> None:
         with pytest.raises(NotStarted, match="it is busy") as busy:
             await it.start(permit("busy", "a2"))
         assert busy.value.cause == "refused"
-        for n, what in enumerate(("hang", "fault", "drop")):
+        for n, what in enumerate(("hang", "fault", "moved", "late", "drop")):
             with pytest.raises(InDoubt):
                 await it.start(permit(what, f"b{n}"))
         # While it dies, its port still takes connections that it never serves: those are in doubt too.
@@ -144,6 +144,82 @@ def test_refused_is_not_started_and_no_answer_is_doubt(tmp_path: Path) -> None:
 
     with oven(tmp_path) as (server, port):
         using(port, lambda it: test(it, server))
+
+
+def test_what_goes_on_after_the_answer_and_cannot_be_followed_is_not_taken_for_done(tmp_path: Path) -> None:
+    async def test(it: OpenApiInstrument) -> None:
+        with pytest.raises(NotStarted, match="option status") as told:
+            await it.start(permit("bake", target=80.0, seconds=0.1, gas="air"))
+        assert told.value.cause == "invalid-input"
+        assert (await to_end(it, await it.start(permit("temperature", "a2"))))[-1].results == {"result": 25.0}
+        with pytest.raises(InDoubt, match="accepted"):
+            await it.start(permit("later", "a3"))
+        with pytest.raises(NotStarted, match="not there yet"):
+            await it.start(permit("pending", "a4"))
+
+    with oven(tmp_path) as (_, port):
+        using(port, test, status={})
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_nothing_begins_after_a_safe_stop_because_it_was_on_its_way(tmp_path: Path, known: bool) -> None:
+    async def test(it: OpenApiInstrument) -> None:
+        if known:
+            await it.describe()
+        starting = asyncio.create_task(it.start(permit("bake", target=80.0, seconds=30.0, gas="air")))
+        await asyncio.sleep(0)
+        await it.safe_stop()
+        with pytest.raises(NotStarted, match="stopped, before it began") as told:
+            await starting
+        assert told.value.cause == "cancelled"
+        # The temperature tells how many jobs there are; and what is asked for later is begun.
+        assert (await to_end(it, await it.start(permit("temperature", "a2"))))[-1].results == {"result": 25.0}
+        assert (await to_end(it, await it.start(permit("bake", target=80.0, seconds=0.1, gas="air"))))[-1].results
+
+    with oven(tmp_path) as (_, port):
+        using(port, test)
+
+
+@pytest.mark.parametrize("cancel", ["DELETE /jobs/{id}", ""])
+def test_a_start_that_a_safe_stop_overtook_is_ended(tmp_path: Path, cancel: str) -> None:
+    async def test(it: OpenApiInstrument) -> None:
+        await it.describe()
+        starting = asyncio.create_task(it.start(permit("bake", target=298.0, seconds=30.0, gas="air")))
+        await asyncio.sleep(0.2)
+        await it.safe_stop()
+        assert (await it.status(await starting)).state == "cancelled"
+
+    with oven(tmp_path) as (_, port):
+        using(port, test, cancel=cancel)
+
+
+def test_a_start_that_a_safe_stop_overtook_and_that_cannot_be_ended_is_in_doubt(tmp_path: Path) -> None:
+    async def test(it: OpenApiInstrument) -> None:
+        await it.describe()
+        starting = asyncio.create_task(it.start(permit("bake", target=298.0, seconds=30.0, gas="air")))
+        await asyncio.sleep(0.2)
+        with pytest.raises(InDoubt, match="no idea"):
+            await it.safe_stop()
+        with pytest.raises(InDoubt, match="overtaken"):
+            await starting
+
+    with oven(tmp_path) as (_, port):
+        using(port, test, cancel="", stop=["fault"])
+
+
+def test_a_stop_that_is_silent_or_fails_does_not_keep_the_next_from_being_sent(tmp_path: Path) -> None:
+    async def test(it: OpenApiInstrument) -> None:
+        long = await it.start(permit("bake", target=80.0, seconds=30.0, gas="air"))
+        stopping = asyncio.create_task(it.safe_stop())
+        async with asyncio.timeout(3.0):
+            assert (await to_end(it, long))[-1].state == "cancelled"
+        with pytest.raises(InDoubt) as told:
+            await stopping
+        assert all(word in str(told.value) for word in ("there is no operation", "no idea", "hang:", "moved:"))
+        assert "halt" not in str(told.value)
+
+    with oven(tmp_path) as (_, port):
+        using(port, test, patience=5.0, stop=["nothing", "fault", "moved", "hang", "halt"])
 
 
 def test_after_our_crash_a_job_is_followed_by_its_id_and_an_answer_known_by_its_handle(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,6 +27,7 @@ from firstlight.core import (
     Run,
     Unavailable,
 )
+from firstlight.facilities.lab._sila_link import Answer, Link, Silent
 from firstlight.facilities.lab.sila import SilaInstrument, discover
 from firstlight.facilities.lab.twin.serve_sila import feature_of
 
@@ -160,6 +161,166 @@ def test_a_safe_stop_ends_all_and_is_done_when_it_returns(shared: tuple[int, Pat
         return (await to_end(it, handle))[-1]
 
     assert using(shared[0], test).state == "cancelled"
+
+
+def test_nothing_begins_after_a_safe_stop_because_it_was_on_its_way(shared: tuple[int, Path]) -> None:
+    before = shared[1].read_text().split().count("Heat")
+
+    async def test(it: SilaInstrument) -> None:
+        await it.describe()
+        for operation, settings in (("Heat", {"Target": 60.0, "Seconds": 30.0}), ("Get_Door", {})):
+            starting = asyncio.create_task(it.start(permit(operation, **settings)))
+            await asyncio.sleep(0)
+            await it.safe_stop()
+            with pytest.raises(NotStarted, match="stopped, before it began") as told:
+                await starting
+            assert told.value.cause == "cancelled"
+        assert (await perform(it, "Get_Door")).state == "succeeded"  # what is asked for later is begun
+
+    using(shared[0], test)
+    assert shared[1].read_text().split().count("Heat") == before
+
+
+@pytest.mark.parametrize("answered", [True, False])
+def test_a_start_that_a_safe_stop_overtook_is_ended(
+    shared: tuple[int, Path], monkeypatch: pytest.MonkeyPatch, answered: bool
+) -> None:
+    call, stops = Link.call, shared[1].read_text().split().count("stop")
+
+    async def slow(link: Link, node: Any, name: str, message: Any, seconds: float | None) -> Any:
+        if name == "Heat":
+            await asyncio.sleep(0.5)
+            reply = await call(link, node, name, message, seconds)
+            if not answered:
+                raise Silent("lost")
+            return reply
+        return await call(link, node, name, message, seconds)
+
+    async def test(it: SilaInstrument) -> None:
+        await it.describe()
+        monkeypatch.setattr(Link, "call", slow)
+        starting = asyncio.create_task(it.start(permit("Heat", Target=60.0, Seconds=30.0)))
+        await asyncio.sleep(0.3)
+        await it.safe_stop()
+        assert starting.done()
+        assert shared[1].read_text().split().count("stop") == stops + 2
+        if answered:
+            assert (await it.status(await starting)).state == "cancelled"
+        else:
+            with pytest.raises(InDoubt):
+                await starting
+
+    using(shared[0], test)
+
+
+def answering(monkeypatch: pytest.MonkeyPatch, answers: Mapping[str, Exception]) -> None:
+    """Calls of these names get these answers, without being sent."""
+    call, stream = Link.call, Link.stream
+
+    async def answered(link: Link, node: Any, name: str, message: Any, seconds: float | None) -> Any:
+        if name in answers:
+            raise answers[name]
+        return await call(link, node, name, message, seconds)
+
+    async def streamed(link: Link, node: Any, name: str, message: Any, quiet: float) -> AsyncGenerator[Any, None]:
+        if name in answers:
+            raise answers[name]
+        async with contextlib.aclosing(stream(link, node, name, message, quiet)) as items:
+            async for item in items:
+                yield item
+
+    monkeypatch.setattr(Link, "call", answered)
+    monkeypatch.setattr(Link, "stream", streamed)
+
+
+@pytest.mark.parametrize("asked", ["Heat_Info", "Heat_Result"])
+def test_a_run_of_a_command_that_the_server_has_no_more_is_unknown(
+    shared: tuple[int, Path], monkeypatch: pytest.MonkeyPatch, asked: str
+) -> None:
+    async def test(it: SilaInstrument) -> None:
+        handle = await it.start(permit("Heat", Target=60.0, Seconds=0.05))
+        answering(monkeypatch, {asked: Answer("unimplemented", "what?")})
+        run = (await to_end(it, handle))[-1]
+        assert (run.state, run.cause) == ("unknown", "lost")
+        assert (await it.status(handle)).state == "unknown"
+
+    using(shared[0], test)
+
+
+def test_only_an_answer_that_says_so_is_a_refusal(shared: tuple[int, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test(it: SilaInstrument) -> None:
+        heat = permit("Heat", Target=60.0, Seconds=0.05)
+        await it.describe()
+        answering(monkeypatch, answers := {"Heat": Answer("defined", "it boils over", "Interlock")})
+        run = (await to_end(it, await it.start(heat)))[-1]
+        assert (run.state, run.cause) == ("failed", "interlock") and "boils over" in run.message
+        answers["Heat"] = Answer("undefined", "no idea")
+        assert (await to_end(it, await it.start(heat)))[-1].state == "failed"
+        answers["Heat"] = Answer("COMMAND_EXECUTION_NOT_FINISHED", "what?")
+        with pytest.raises(InDoubt, match="was sent Heat"):
+            await it.start(heat)
+        answers["Heat"] = Answer("COMMAND_EXECUTION_NOT_ACCEPTED", "busy")
+        with pytest.raises(NotStarted, match="busy"):
+            await it.start(heat)
+
+    using(shared[0], test)
+
+
+def test_a_call_on_a_closed_connection_is_unavailable(mill: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    message = Link.message
+
+    async def closing(link: Link, command: Any, given: dict[str, object]) -> Any:
+        made = await message(link, command, given)
+        await link.close()
+        return made
+
+    async def test(it: SilaInstrument) -> None:
+        await it.describe()
+        monkeypatch.setattr(Link, "message", closing)
+        with pytest.raises(Unavailable, match="closed"):
+            await it.start(permit("Grind", Seconds=0.01, Gear=1, Teeth=8, Label="fine"))
+
+    using(mill, test)
+
+
+def test_one_way_to_stop_does_not_wait_for_the_other(shared: tuple[int, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    call, other = Link.call, asyncio.Event()
+
+    async def waiting(link: Link, node: Any, name: str, message: Any, seconds: float | None) -> Any:
+        if name == "Break":
+            other.set()
+        elif name == "CancelAll":
+            try:
+                await asyncio.wait_for(other.wait(), 1.0)
+            except TimeoutError:
+                raise Silent("no answer") from None
+        return await call(link, node, name, message, seconds)
+
+    async def test(it: SilaInstrument) -> None:
+        await it.describe()
+        monkeypatch.setattr(Link, "call", waiting)
+        with pytest.raises(NotStarted, match="Break") as told:
+            await it.safe_stop()
+        assert "CancelAll" not in str(told.value)
+
+    using(shared[0], test, stop_command="Break")
+
+
+def test_a_value_that_cannot_be_read_is_a_failure(shared: tuple[int, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    values = Link.values
+
+    async def garbled(link: Link, nodes: Any, reply: Any) -> dict[str, object]:
+        if any(node._identifier == "Door" for node in nodes):
+            raise TypeError("neither open nor shut")
+        return await values(link, nodes, reply)
+
+    async def test(it: SilaInstrument) -> None:
+        await it.describe()
+        monkeypatch.setattr(Link, "values", garbled)
+        run = await perform(it, "Get_Door")
+        assert (run.state, run.cause) == ("failed", "invalid-output") and "neither open" in run.message
+
+    using(shared[0], test)
 
 
 @pytest.mark.parametrize(

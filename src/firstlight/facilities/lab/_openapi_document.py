@@ -38,12 +38,13 @@ class Place(msgspec.Struct, frozen=True):
 
 
 class Route(msgspec.Struct, frozen=True):
-    """An operation and the request that performs it."""
+    """An operation and the request that performs it; `goes_on` where it is answered before it is done."""
 
     method: str
     path: str
     operation: Operation
     places: dict[str, Place]
+    goes_on: bool = False
 
     @property
     def reads(self) -> bool:
@@ -94,7 +95,8 @@ def _route(
         name=name, effect=effect, arguments=tuple(arguments), results=_results(document, said, name, wishes),
         description=str(said.get("description") or said.get("summary") or ""),
     )  # fmt: skip
-    return Route(method=method, path=path, operation=operation, places=places)
+    good = {str(code) for code in said.get("responses", {}) if str(code).startswith("2")}
+    return Route(method=method, path=path, operation=operation, places=places, goes_on=good == {"202"})
 
 
 def _arguments(

@@ -16,7 +16,7 @@ from ._sila_types import scalar
 
 _STATES: tuple[RunState, ...] = ("queued", "running", "succeeded", "failed")
 """SiLA's command status, by its number."""
-_REFUSALS = ("validation", "unimplemented", "COMMAND_EXECUTION_NOT_ACCEPTED", "INVALID_METADATA", "NO_METADATA_ALLOWED")
+REFUSALS = ("validation", "unimplemented", "COMMAND_EXECUTION_NOT_ACCEPTED", "INVALID_METADATA", "NO_METADATA_ALLOWED")
 """Answers after which it is certain that a command was not begun."""
 _UNKNOWN = "INVALID_COMMAND_EXECUTION_UUID"
 _CANCELLED = re.compile(r"\bcancel(l?ed|l?ation)\b", re.IGNORECASE)
@@ -30,17 +30,20 @@ async def read_once(link: Link, node: Any) -> Run:
         return failed(error)
     except Silent as error:
         return Run(state="unknown", message=str(error), cause="lost", ended=time.time())
+    except Exception as error:  # noqa: BLE001 - whatever sila2's conversions and downloads raise
+        wrong = f"its value cannot be read: {error}"
+        return Run(state="failed", message=wrong, cause="invalid-output", ended=time.time())
 
 
 async def performed(
-    link: Link, node: Any, message: Any, heartbeat: float, lost_after: float, refused: list[Answer]
+    link: Link, node: Any, call: Any, heartbeat: float, lost_after: float, refused: list[Answer]
 ) -> Run:
-    """The run of an unobservable command, to the reply; `refused` takes the answer where it was certainly not begun.
+    """The run of an unobservable command, from its call to the reply; `refused` takes the answer where it was certainly
+    not begun.
 
     There is no saying how long it takes, so no deadline, but the server has to show that it lives.
     """
     began, heard = time.time(), time.monotonic()
-    call = link.began(node, node._identifier, message)
     waiting = asyncio.ensure_future(_reply(call))
     try:
         while not (await asyncio.wait({waiting}, timeout=heartbeat))[0]:
@@ -60,7 +63,7 @@ async def performed(
     except grpc.RpcError as failure:
         said = told_apart(failure)
         if isinstance(said, Answer):
-            refused += [said] if said.kind in _REFUSALS else []
+            refused += [said] if said.kind in REFUSALS else []
             return failed(said, began)
         lost = f"sent, and no answer came: {said}"
         return Run(state="unknown", message=lost, cause="lost", started=began, ended=time.time())
@@ -92,7 +95,8 @@ async def stages(
                 progress = min(max(info.progressInfo.value, 0.0), 1.0) if info.HasField("progressInfo") else None
                 yield Run(state=state, progress=progress, started=began)
     except Answer as error:
-        if error.kind == _UNKNOWN:
+        if error.kind in (_UNKNOWN, "unimplemented"):
+            # A server that has the command no more will not say it later either.
             yield gone(uuid)
         elif error.kind != "COMMAND_EXECUTION_NOT_FINISHED":
             raise
@@ -103,7 +107,7 @@ async def _ended(link: Link, node: Any, asked: Any, began: float, cancelled: boo
     try:
         reply = await link.call(node, f"{node._identifier}_Result", asked, link.patience)
     except Answer as error:
-        if error.kind in (_UNKNOWN, "COMMAND_EXECUTION_NOT_FINISHED"):
+        if error.kind in (_UNKNOWN, "unimplemented", "COMMAND_EXECUTION_NOT_FINISHED"):
             raise
         if cancelled or _CANCELLED.search(str(error)):
             return Run(state="cancelled", message=str(error), cause="cancelled", started=began, ended=now)

@@ -5,7 +5,7 @@ import json
 import os
 import re
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -14,6 +14,7 @@ import msgspec
 
 from ...core import (
     ENDED,
+    Action,
     Cause,
     Effect,
     InDoubt,
@@ -30,7 +31,10 @@ from ...core import (
 from ._openapi_document import Request, Route, Wishes, request, routes, signals
 from ._remembered import remember
 
+_Trace = Callable[[str, Mapping[str, Any]], Awaitable[None]]
 _UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
+_SILENT = 0.5
+"""Seconds without an answer after which a stop is followed by the next."""
 LARGEST = 4000
 """Characters of results that a handle carries, so that they outlive our own crash."""
 
@@ -41,7 +45,7 @@ class Following(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `path` is asked, with {id} and {action} in it put in; `id` is the member of the answer that has it. `field` of what
     it gives ("" all of it, "a.b" within a) says the state, which `states` turn into ours. `progress`, `results` and
     `message` are members too. Without {id} or {action} the API tells only whether it is done: a lost connection then
-    leaves the run unknown.
+    leaves the run unknown, and an API that still says so of what was before makes a run end too soon.
     """
 
     path: str
@@ -64,7 +68,8 @@ class OpenApiInstrument:
     are consuming unless `effects` say otherwise. Optional arguments without a default are left out unless `needed`
     names them. `quantities` has the units of arguments that are sent as text with a unit ("50.0 degC"), and `units`
     those of signals and results. Signals are GETs that give one number or truth, asked every `poll` seconds.
-    The answer ends a run, unless `status` says how to follow it: one `Following` as a table, or one an operation.
+    The answer ends a run, unless `status` says how to follow it: one `Following` as a table, or one an operation. What
+    is only accepted (202) needs it, and is refused without.
     `cancel` ("DELETE /runs/{id}") ends a run, and the operations `stop` bring the instrument to a safe stop.
     Seconds: `patience` to connect and to read, `longest` for the answer to anything else. `token` is the name of an
     environment variable with a bearer token, never the token.
@@ -95,6 +100,7 @@ class OpenApiInstrument:
         self._clients = dict[bool, httpx.AsyncClient]()
         self._routes, self._signals = dict[str, Route](), dict[str, tuple[Signal, Route]]()
         self._began, self._ended = dict[str, str](), dict[str, Run]()
+        self._stops, self._sending = 0, set[asyncio.Future[None]]()
 
     async def describe(self) -> InstrumentDescription:
         answer = await self._read(Request(path=self._document), "get")
@@ -117,27 +123,67 @@ class OpenApiInstrument:
         action = permit.action
         if action.id in self._began:
             return self._began[action.id]
+        stops = self._stops
         if not self._routes:
             await self.describe()
         route = self._routes.get(action.operation)
         if route is None:
             raise NotStarted(f"{self._name} has no operation {action.operation}", "invalid-input")
+        following = None if route.reads else self._following.get(action.operation, self._following.get(""))
+        if following is None and route.goes_on and not route.reads:
+            why = f"{action.operation} goes on after its answer: say in the option status how it is followed"
+            raise NotStarted(why, "invalid-input")
+        sending = asyncio.get_running_loop().create_future()
+        try:
+            return await self._begin(action, route, following, stops, sending)
+        finally:
+            self._sending.discard(sending)
+            sending.set_result(None)
+
+    async def _begin(
+        self, action: Action, route: Route, following: Following | None, stops: int, sending: asyncio.Future[None]
+    ) -> str:  # fmt: skip
+        async def unless_stopped(event: str, info: Mapping[str, Any]) -> None:
+            # The connection is there by now, which may have taken a while, and nothing is written to it yet.
+            if event.endswith(".send_request_headers.started"):
+                if self._stops != stops:
+                    # Nothing begins after a stop because it was on its way.
+                    raise NotStarted(f"{self._name}: stopped, before it began", "cancelled")
+                self._sending.add(sending)
+
         began = time.time()
-        answer = await self._send(route, action.settings, action.id)
+        answer = await self._send(route, action.settings, action.id, unless_stopped)
         given = _given(answer)
-        following = self._following.get(action.operation, self._following.get(""))
-        if following is not None and not route.reads:
+        if following is not None:
             id = _member(given, following.id) if "{id}" in following.path else action.id
             if id is not None:
-                return remember(self._began, action.id, json.dumps([action.id, action.operation, id]))
-            if answer.status_code == 202:
-                raise InDoubt(f"{action.operation} was accepted, and the answer has no {following.id} to follow it by")
+                handle = remember(self._began, action.id, json.dumps([action.id, action.operation, id]))
+                if self._stops != stops:
+                    await self._end(action.operation, handle)
+                return handle
+        if answer.status_code == 202:
+            if route.reads:
+                raise NotStarted(f"{action.operation} was accepted, and what it reads is not there yet")
+            words = (
+                f"has no {following.id} to follow it by" if following else "is no end: the option status says no more"
+            )
+            raise InDoubt(f"{action.operation} was accepted, and the answer {words}")
         results = given if isinstance(given, dict) else {} if given is None else {"result": given}
         run = Run(state="succeeded", results=results, started=began, ended=time.time())
         told = json.dumps(results)
         handle = json.dumps([action.id, action.operation, None, results if len(told) <= LARGEST else None])
         remember(self._ended, handle, run)
         return remember(self._began, action.id, handle)
+
+    async def _end(self, operation: str, handle: str) -> None:
+        """End a run that was asked for before a stop and answered after it: the stop may have come first."""
+        try:
+            await self.cancel(handle)
+        except (InDoubt, Unavailable):
+            try:
+                await self._stop_all()
+            except (InDoubt, Unavailable) as error:
+                raise InDoubt(f"{operation} was overtaken by a stop, and goes on: {error}") from error
 
     async def reattach(self, action: str, handle: str) -> str | None:
         if not handle:
@@ -216,37 +262,52 @@ class OpenApiInstrument:
             raise InDoubt(f"{self._name} would not cancel {operation}: {_problem(answer)}")
 
     async def safe_stop(self) -> None:
+        self._stops += 1
+        sending = [*self._sending]
+        try:
+            await self._stop_all()
+        finally:
+            if not all(sent.done() for sent in sending):
+                # What was sent before may be handled after all that. `start` ends what is answered later still.
+                await self._stop_all()
+                await asyncio.wait(sending, timeout=self._patience)
+
+    async def _stop_all(self) -> None:
         if not self._stop:
             raise InDoubt(f"{self._name} cannot be stopped: the option stop names no operation")
         if not self._routes:
             await self.describe()
-        wrong, away = list[str](), 0
+        asked = list[asyncio.Task[None]]()
         for name in self._stop:
-            route = self._routes.get(name)
-            if route is None:
-                wrong.append(f"there is no operation {name}")
-                continue
-            defaults = {a.name: a.default for a in route.operation.arguments if a.default is not None}
-            try:
-                answer = await self._read(request(route, defaults), route.method)
-            except Unavailable as error:
-                away += 1
-                wrong.append(f"{name}: {error}")
-                continue
-            if answer.status_code >= 400:
-                wrong.append(f"{name}: {_problem(answer)}")
-        if away == len(self._stop):
+            asked.append(asyncio.create_task(self._ask_to_stop(name)))
+            # Their order may be meant, but one that is silent does not keep the next from being sent.
+            await asyncio.wait(asked[-1:], timeout=_SILENT)
+        said = await asyncio.gather(*asked, return_exceptions=True)
+        wrong = [f"{name}: {error}" for name, error in zip(self._stop, said, strict=True) if error is not None]
+        if all(isinstance(error, Unavailable) for error in said):
             raise Unavailable(f"{self._name} did not stop: {'; '.join(wrong)}")
         if wrong:
             raise InDoubt(f"{self._name} did not stop: {'; '.join(wrong)}")
+
+    async def _ask_to_stop(self, name: str) -> None:
+        route = self._routes.get(name)
+        if route is None:
+            raise LookupError("there is no operation of this name")
+        defaults = {a.name: a.default for a in route.operation.arguments if a.default is not None}
+        answer = await self._read(request(route, defaults), route.method)
+        if answer.status_code >= 300:
+            raise InDoubt(_problem(answer))
 
     async def close(self) -> None:
         clients, self._clients = self._clients, {}
         for client in clients.values():
             await client.aclose()
 
-    async def _send(self, route: Route, settings: Mapping[str, object], action: str) -> httpx.Response:
-        """The answer to a request that is sent once. Raises NotStarted, Unavailable and InDoubt."""
+    async def _send(
+        self, route: Route, settings: Mapping[str, object], action: str, unless_stopped: _Trace
+    ) -> httpx.Response:  # fmt: skip
+        """The answer to a request that is sent once. Raises NotStarted, Unavailable and InDoubt, and as
+        `unless_stopped` does before anything is sent."""
         words = f"{route.operation.name} of {self._name}"
         try:
             made = request(route, settings)
@@ -254,19 +315,20 @@ class OpenApiInstrument:
             raise NotStarted(f"{words} cannot be given {settings}: {error!r}", "invalid-input") from None
         try:
             headers = {**made.headers, "Idempotency-Key": action}
-            answer = await self._ask(
-                made, route.method, self._patience if route.reads else self._longest, headers, route.reads
-            )
+            longest = self._patience if route.reads else self._longest
+            answer = await self._ask(made, route.method, longest, headers, route.reads, {"trace": unless_stopped})
         except _UNSENT as error:
             raise Unavailable(f"{self._address} cannot be reached: {str(error) or type(error).__name__}") from None
         except httpx.HTTPError as error:
             why = f"{words} was sent, and no answer came: {str(error) or type(error).__name__}"
             raise Unavailable(why) if route.reads else InDoubt(why) from None
-        if answer.status_code >= 500:
+        status = answer.status_code
+        if status >= 300:
             why = f"{words}: {_problem(answer)}"
-            raise NotStarted(why, "instrument-fault") if route.reads else InDoubt(why)
-        if answer.status_code >= 300:
-            raise NotStarted(f"{words}: {_problem(answer)}", _refusal(answer.status_code))
+            if not route.reads and (status < 400 or status == 408 or status >= 500):
+                # Who is sent on elsewhere is often sent to what has been done; and what took too long had begun.
+                raise InDoubt(why)
+            raise NotStarted(why, "instrument-fault" if status >= 500 else _refusal(status))
         return answer
 
     async def _read(self, made: Request, method: str) -> httpx.Response:
@@ -278,15 +340,17 @@ class OpenApiInstrument:
             raise Unavailable(why) from None
 
     async def _ask(
-        self, made: Request, method: str, longest: float, headers: Mapping[str, str], keep: bool
+        self, made: Request, method: str, longest: float, headers: Mapping[str, str], keep: bool,
+        extensions: Mapping[str, Any] | None = None,
     ) -> httpx.Response:  # fmt: skip
         client = self._client(keep)
         allowed = {"Authorization": f"Bearer {self._bearer()}"} if self._token else {}
         timeout = httpx.Timeout(longest, connect=self._patience)
         body = {} if made.body is None else {"json": made.body}
         return await client.request(
-            method.upper(), made.path, params=made.query, headers={**headers, **allowed}, timeout=timeout, **body
-        )
+            method.upper(), made.path, params=made.query, headers={**headers, **allowed}, timeout=timeout,
+            extensions=dict(extensions or {}), **body,
+        )  # fmt: skip
 
     def _client(self, keep: bool) -> httpx.AsyncClient:
         """One that keeps connections, for what may be sent again; or one that makes a new one for each request: on a

@@ -7,8 +7,8 @@ every way to learn what came of it, so it is then in doubt.
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing, suppress
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import grpc
 
 from ...core import (
     ENDED,
+    Action,
     InDoubt,
     InstrumentDescription,
     NotStarted,
@@ -26,9 +27,11 @@ from ...core import (
     Signal,
     Unavailable,
 )
+from ._remembered import remember
 from ._sila_discovery import Discovered, discover
 from ._sila_link import Answer, Link, Replaced, Silent, is_loopback, offers
 from ._sila_runs import (
+    REFUSALS,
     canceller,
     done,
     failed,
@@ -99,7 +102,8 @@ class SilaInstrument:
         self._opening = asyncio.Lock()
         self._calls: dict[str, asyncio.Task[Run]] = {}
         self._began: dict[str, float] = {}
-        self._cancelled: set[str] = set()
+        self._cancelled: dict[str, bool] = {}
+        self._stops, self._sending = 0, set[asyncio.Future[None]]()
 
     async def _connected(self) -> Link:
         async with self._opening:
@@ -183,34 +187,71 @@ class SilaInstrument:
         return alike[0] if len(alike) == 1 else None
 
     async def start(self, permit: Permit) -> str:
+        stops = self._stops
         link = await self._ready()
         action = permit.action
         node = self._node(link, action.operation.replace(_READ, "", 1))
         if node is None or hasattr(node, "parameters") == (_READ in action.operation):
             raise NotStarted(f"{self.name} has no operation {action.operation!r}", "invalid-input")
         if not hasattr(node, "parameters"):
+            self._unless_stopped(stops)
             return self._keep(node, action.id, read_once(link, node))
         try:
             message = await link.message(node, action.settings)
         except ValueError as error:
             raise NotStarted(f"{action.operation}: {error}", "invalid-input") from error
-        if not is_observable(node):
-            return await self._called(link, node, message, action.id)
+        self._unless_stopped(stops)
+        with self._under_way():
+            if not is_observable(node):
+                return await self._called(link, node, message, action.id)
+            handle = await self._begun(link, node, message, action)
+            if self._stops != stops:
+                # The server may have handled the stop first. Where this fails, the stop is repeated, and says so.
+                with suppress(NotStarted, Unavailable):
+                    await self.cancel(handle)
+            return handle
+
+    def _unless_stopped(self, stops: int) -> None:
+        """Called right before anything is sent: nothing begins after a stop because it was on its way."""
+        if self._stops != stops:
+            raise NotStarted(f"{self.name}: stopped, before it began", "cancelled")
+
+    @contextmanager
+    def _under_way(self) -> Iterator[None]:
+        """While something is sent and not answered, a stop may overtake it."""
+        sending = asyncio.get_running_loop().create_future()
+        self._sending.add(sending)
+        try:
+            yield
+        finally:
+            self._sending.discard(sending)
+            sending.set_result(None)
+
+    async def _begun(self, link: Link, node: Any, message: Any, action: Action) -> str:
+        """The handle of an observable command, which is sent once."""
         try:
             reply = await link.call(node, node._identifier, message, self._patience)
         except Silent as error:
             raise InDoubt(f"{self.name} was sent {action.operation} and did not answer: {error}") from error
         except Answer as error:
-            if error.kind == "undefined":  # what it had begun by then, it does not say: a failure, not a refusal
+            if error.kind in ("defined", "undefined"):
+                # An execution error, which says that the execution failed. What it had begun by then, it does not say:
+                # a failure, not a refusal.
                 return self._keep(node, action.id, done(failed(error)))
+            if error.kind not in REFUSALS:
+                raise InDoubt(f"{self.name} was sent {action.operation}, and answered: {error}") from error
             raise refusal(error) from error
         handle = f"{full(node)}/{reply.commandExecutionUUID.value}"
-        self._began[handle] = time.time()
+        remember(self._began, handle, time.time())
         return handle
 
     async def _called(self, link: Link, node: Any, message: Any, action: str) -> str:
         refused = list[Answer]()
-        handle = self._keep(node, action, performed(link, node, message, self._heartbeat, self._lost_after, refused))
+        try:
+            call = link.began(node, node._identifier, message)
+        except Silent as error:  # the connection was closed, so it was not sent
+            raise Unavailable(f"{self.name}: {error}") from error
+        handle = self._keep(node, action, performed(link, node, call, self._heartbeat, self._lost_after, refused))
         await asyncio.wait({self._calls[handle]}, timeout=_ASKED)
         if refused:
             raise refusal(refused[0])
@@ -346,7 +387,7 @@ class SilaInstrument:
             raise NotStarted(f"{self.name} cannot cancel {handle}: the server has no way to")
         asked = bare(next(iter(command.parameters)).data_type, uuid)
         message = command.parameters.message_type(CommandExecutionUUID=asked)
-        self._cancelled.add(handle)
+        remember(self._cancelled, handle, True)
         try:
             await link.call(command, command._identifier, message, self._patience)
         except Silent as error:  # asking twice harms nothing
@@ -354,7 +395,7 @@ class SilaInstrument:
         except Answer as error:
             if "InvalidCommandExecutionUUID" in error.identifier:
                 return  # it has ended by itself; `follow` tells how
-            self._cancelled.discard(handle)
+            self._cancelled.pop(handle, None)
             raise NotStarted(f"{self.name} cannot cancel {handle}: {error}") from error
 
     async def safe_stop(self) -> None:
@@ -362,17 +403,31 @@ class SilaInstrument:
 
         Raises NotStarted where there is neither or one was refused, and InDoubt where one got no answer.
         """
+        self._stops += 1
+        sending = [*self._sending]
+        try:
+            await self._stop_all()
+        finally:
+            if sending:
+                # What was sent before may be handled after all that. It is answered within `patience`.
+                await asyncio.wait(sending)
+                await self._stop_all()
+
+    async def _stop_all(self) -> None:
         link = await self._connected()
         every, own = canceller(link, "CancelAll"), self._node(link, self._stop_command) if self._stop_command else None
         if every is None and own is None:
             raise NotStarted(f"{self.name} has no way to stop: no CancelController, and no stop_command is given")
         wrong, silent = list[str](), False
-        for command in (c for c in (every, own) if c is not None):
-            try:
-                await self._stopped(link, command)
-            except (Silent, Answer) as error:
+        commands = [c for c in (every, own) if c is not None]
+        # Neither waits for the other, nor keeps it from being sent.
+        said = await asyncio.gather(*(self._stopped(link, c) for c in commands), return_exceptions=True)
+        for command, error in zip(commands, said, strict=True):
+            if isinstance(error, Silent | Answer):
                 wrong.append(f"{full(command)}: {error}")
                 silent = silent or isinstance(error, Silent)
+            elif error is not None:
+                raise error
         if wrong:
             message = f"{self.name} did not stop as it should: {'; '.join(wrong)}"
             raise InDoubt(message) if silent else NotStarted(message, "instrument-fault")
