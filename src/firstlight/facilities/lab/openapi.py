@@ -149,7 +149,8 @@ class OpenApiInstrument:
                 if self._stops != stops:
                     # Nothing begins after a stop because it was on its way.
                     raise NotStarted(f"{self._name}: stopped, before it began", "cancelled")
-                self._sending.add(sending)
+                if not route.reads:
+                    self._sending.add(sending)
 
         began = time.time()
         answer = await self._send(route, action.settings, action.id, unless_stopped)
@@ -164,10 +165,8 @@ class OpenApiInstrument:
         if answer.status_code == 202:
             if route.reads:
                 raise NotStarted(f"{action.operation} was accepted, and what it reads is not there yet")
-            words = (
-                f"has no {following.id} to follow it by" if following else "is no end: the option status says no more"
-            )
-            raise InDoubt(f"{action.operation} was accepted, and the answer {words}")
+            how = f"the answer has no {following.id}" if following else "the option status does not tell"
+            raise InDoubt(f"{action.operation} was accepted, and there is nothing to follow it by: {how}")
         results = given if isinstance(given, dict) else {} if given is None else {"result": given}
         run = Run(state="succeeded", results=results, started=began, ended=time.time())
         told = json.dumps(results)

@@ -409,7 +409,7 @@ class SilaInstrument:
             await self._stop_all()
         finally:
             if sending:
-                # What was sent before may be handled after all that. It is answered within `patience`.
+                # What was sent before may be handled after all that. Its answer has a deadline.
                 await asyncio.wait(sending)
                 await self._stop_all()
 
