@@ -179,6 +179,7 @@ def test_stops_refills_and_places(lab: Room) -> None:
     assert "no material 'gold'; there are: precursor" in lab.error(2, "lab", "refill", "gold", "1 mL")
     assert "g cannot be turned into mL" in lab.error(2, "lab", "refill", "ligand", "1 g")
     assert "no amount" in lab.error(2, "lab", "refill", "ligand", "0 mL")
+    assert "do not fit: ligand takes" in lab.error(2, "lab", "refill", "ligand", "500 mL")
     assert "no labware 'plate-99'" in lab.error(2, "lab", "place", "plate-99", "deck")
     assert "no place 'attic'" in lab.error(2, "lab", "place", "plate-3", "attic")
     assert "hotel-4 is occupied by plate-4" in lab.error(5, "lab", "place", "plate-3", "hotel-4")

@@ -260,9 +260,10 @@ async def refill(here: Here, material: Material, amount: Amount, lab: Lab = "") 
             added = app.units.parse_quantity(amount, known[material].unit)
         except ValueError as error:
             raise Problem(Exit.BAD_INPUT, f"{amount!r}: {error}") from error
-        if not 0 < added < float("inf"):
-            raise Problem(Exit.BAD_INPUT, f"{amount!r} is no amount that could be added")
-        now = there.store.refill(material, added)
+        try:
+            now = there.refill(material, added)
+        except ValueError as error:
+            raise Problem(Exit.BAD_INPUT, str(error)) from error
     here.tell(
         {"material": material, "amount": now.amount, "unit": now.unit}, f"{material}: {now.amount:.4g} {now.unit}"
     )

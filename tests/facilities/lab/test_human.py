@@ -69,6 +69,26 @@ def test_a_task_is_asked_answered_and_brings_its_form(tmp_path: Path) -> None:
     run(tmp_path, test)
 
 
+def test_people_with_a_directory_of_their_own_are_listed_and_answered_too(tmp_path: Path) -> None:
+    def apart(layout: dict[str, Any]) -> None:
+        person(layout)
+        layout["instruments"]["person"]["address"] = str(tmp_path / "apart")
+
+    async def go() -> None:
+        cell = Cell(tmp_path, apart)
+        del cell.rigs["person"]
+        lab = cell.facility()
+        try:
+            async with asyncio.timeout(20):
+                waiting = asyncio.create_task(lab.outcome(await lab.submit(WEIGH)))
+                lab.answer(await asked(lab), {"Mass": 1.0}, "ada")
+                assert isinstance(await waiting, core.Measured)
+        finally:
+            await lab.close()
+
+    asyncio.run(go())
+
+
 @pytest.mark.parametrize(
     ("given", "why"),
     [

@@ -15,6 +15,7 @@ from tests.facilities.lab.cell import Cell, chain, forgetful, perform, permit
 
 from firstlight import core
 from firstlight.facilities.lab import _dispatch
+from firstlight.facilities.lab._layout import BadLaboratory
 from firstlight.facilities.lab._store import RunRow
 from firstlight.facilities.lab.facility import LabFacility
 
@@ -647,6 +648,31 @@ def test_what_cannot_be_written_on_a_full_disk_is_written_once_there_is_room(
         assert lab.store.held() == {}
 
     run(tmp_path, test, lambda layout: layout["labware"]["plate-1"].update(place="block"))
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [({"reserve": "1 g"}, "material acid: .*g cannot be turned into mL"), ({"capacity": "2 K"}, "material acid: ")],
+)
+def test_a_bottle_in_another_unit_is_converted_and_in_another_dimension_refused(
+    tmp_path: Path, said: dict[str, str], why: str
+) -> None:
+    given = {"amount": "5 mL", "reserve": "500 uL", "capacity": "0.01 L"} | said
+
+    def change(layout: dict[str, Any]) -> None:
+        layout["materials"]["acid"] = given
+
+    with pytest.raises(BadLaboratory, match=why):
+        Cell(tmp_path, change).facility()
+
+    async def test(lab: LabFacility, cell: Cell) -> None:
+        assert lab.store.materials()["acid"].free == pytest.approx(4.5)
+        assert lab.refill("acid", 5.0).amount == pytest.approx(10.0)
+        with pytest.raises(ValueError, match=r"1 mL do not fit: acid takes 0.01 L, and has 10 mL"):
+            lab.refill("acid", 1.0)
+
+    given |= {"reserve": "500 uL", "capacity": "0.01 L"}
+    run(tmp_path, test, change)
 
 
 # ------------------------------------------------------------------ plans, and what stands in the way

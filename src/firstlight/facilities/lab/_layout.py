@@ -90,10 +90,12 @@ class Labware(Value, frozen=True, forbid_unknown_fields=True):
 
 
 class Material(Value, frozen=True, forbid_unknown_fields=True):
-    """What there is of a consumable. Below `reserve` nothing is drawn: the dead volume of a bottle."""
+    """What there is of a consumable. Below `reserve` nothing is drawn: the dead volume of a bottle. Above `capacity`
+    nothing is filled in."""
 
     amount: str
     reserve: str = ""
+    capacity: str = ""
 
 
 class Interlock(Value, frozen=True, forbid_unknown_fields=True):

@@ -1,9 +1,10 @@
 """Runs of a SiLA 2 server's commands: those that it tells of by their UUID, and those that a call has to wait for."""
 
 import asyncio
+import logging
 import re
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Mapping
 from contextlib import aclosing
 from typing import Any, get_args
 
@@ -13,6 +14,8 @@ from sila2.framework.pb2 import SiLAFramework_pb2
 from ...core import ENDED, Cause, NotStarted, Run, RunState, Unavailable
 from ._sila_link import Answer, Link, Silent, told_apart
 from ._sila_types import scalar
+
+log = logging.getLogger(__name__)
 
 _STATES: tuple[RunState, ...] = ("queued", "running", "succeeded", "failed")
 """SiLA's command status, by its number."""
@@ -120,7 +123,7 @@ async def values(link: Link, node: Any, heartbeat: float, poll: float) -> AsyncG
     """A property as it is and at every change; read every `poll` seconds where it cannot be subscribed."""
     if node._identifier not in node.parent_feature._observable_properties:
         while True:
-            yield scalar(await link.read(node))
+            yield await _scalar(link.read(node))
             await asyncio.sleep(poll)
     message = node.get_parameters_message()
     async with aclosing(link.stream(node, f"Subscribe_{node._identifier}", message, heartbeat)) as items:
@@ -128,7 +131,22 @@ async def values(link: Link, node: Any, heartbeat: float, poll: float) -> AsyncG
             if item is None:
                 await link.alive()
             else:
-                yield scalar((await link.values([node], item))[node._identifier])
+                yield await _scalar(_member(link.values([node], item), node._identifier))
+
+
+async def _member(values: Awaitable[Mapping[str, Any]], name: str) -> Any:
+    return (await values)[name]
+
+
+async def _scalar(value: Awaitable[Any]) -> Any:
+    """What is read, None where it is nothing that can be understood."""
+    try:
+        return scalar(await value)
+    except (Answer, Silent):
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever sila2's conversions and downloads raise
+        log.warning("a value cannot be read: %s", error)
+        return None
 
 
 async def _reply(call: Any) -> Any:

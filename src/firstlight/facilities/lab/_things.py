@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from ...core import Sample, Use
-from ._layout import Layout
+from ._layout import BadLaboratory, Layout
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS labware(
@@ -90,8 +90,14 @@ class Things:
         with self._lock:
             return self._db.execute(sql, args).fetchall()
 
-    def stock(self, layout: Layout, quantity: Callable[[str], tuple[float, str]]) -> None:
-        """Take in what the laboratory's file names and the store does not know yet; what is known stays as it is."""
+    def stock(
+        self, layout: Layout, quantity: Callable[[str], tuple[float, str]],
+        convert: Callable[[float, str, str], float],
+    ) -> None:  # fmt: skip
+        """Take in what the laboratory's file names and the store does not know yet; what is known stays as it is.
+
+        Raises BadLaboratory where a reserve or a capacity is no amount of its material.
+        """
         with self.changing() as db:
             for id, piece in layout.labware.items():
                 db.execute(
@@ -99,8 +105,12 @@ class Things:
                     (id, json.dumps(piece.names()), piece.place),
                 )
             for id, material in layout.materials.items():
-                amount, unit = quantity(material.amount)
-                reserve = quantity(material.reserve)[0] if material.reserve else 0.0
+                try:
+                    amount, unit = quantity(material.amount)
+                    reserve, _ = (convert(*quantity(said), unit) if said else 0.0
+                                  for said in (material.reserve, material.capacity))  # fmt: skip
+                except ValueError as error:
+                    raise BadLaboratory(f"material {id}: {error}") from error
                 db.execute("INSERT OR IGNORE INTO materials VALUES(?, ?, ?, ?)", (id, amount, unit, reserve))
 
     def plates(self) -> list[Plate]:

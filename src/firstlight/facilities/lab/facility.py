@@ -30,7 +30,8 @@ from ._layout import BadLaboratory, Layout, overlaid, read_layout
 from ._orders import Desk, Wrong, read_order
 from ._owners import Owners
 from ._store import Store
-from .human import Task, close_task, open_tasks
+from ._things import Stock
+from .human import HumanInstrument, Task, close_task, open_tasks
 
 __all__ = ["BadLaboratory", "LabFacility", "shown"]
 
@@ -62,7 +63,7 @@ class LabFacility:
         self._convert = convert
         try:
             self.store = Store(self.root / "lab.db")
-            self.store.stock(self.layout, quantity)
+            self.store.stock(self.layout, quantity, convert)
         except sqlite3.DatabaseError as error:
             raise Unavailable(f"{self.root / 'lab.db'} cannot be used: {error}; bring back a copy of it") from error
         self.desk = Desk(self.layout, self.store, quantity, convert)
@@ -200,8 +201,9 @@ class LabFacility:
         return found if not sound else [], ([] if not sound else found) + lacks
 
     def tasks(self) -> list[Task]:
-        """What people are asked to do."""
-        return [task for directory in sorted((self.root / "tasks").glob("*")) for task in open_tasks(directory)]
+        """What people are asked to do. Raises OSError."""
+        people = [(name, it) for name, it in self.instruments.items() if isinstance(it, HumanInstrument)]
+        return [task for name, it in people for task in open_tasks(it.directory) if task.instrument == name]
 
     def answer(self, task: Task, given: Mapping[str, object], by: str) -> Task:
         """A task was done, and this was written down. Raises ValueError with all that is wrong with it, LookupError."""
@@ -209,11 +211,30 @@ class LabFacility:
         taken, wrong = check_arguments(form, given, self.desk.in_unit)
         if wrong:
             raise ValueError("; ".join(wrong))
-        return close_task(self.root / "tasks" / task.instrument, task, "done", by, results=taken)
+        return close_task(self._person(task).directory, task, "done", by, results=taken)
 
     def decline(self, task: Task, reason: str, by: str) -> Task:
         """A task was not done, and will not be. Raises LookupError."""
-        return close_task(self.root / "tasks" / task.instrument, task, "declined", by, reason=reason)
+        return close_task(self._person(task).directory, task, "declined", by, reason=reason)
+
+    def _person(self, task: Task) -> HumanInstrument:
+        person = self.instruments.get(task.instrument)
+        if not isinstance(person, HumanInstrument):
+            raise LookupError(f"nobody in this laboratory is called {task.instrument!r}")
+        return person
+
+    def refill(self, material: str, amount: float) -> Stock:
+        """So much more of a material is there, in its unit. Raises LookupError, and ValueError where it cannot be."""
+        now = self.store.materials()
+        if material not in now:
+            raise LookupError(f"there is no material {material!r}; there are: {', '.join(now) or 'none'}")
+        there, unit = now[material].amount, now[material].unit
+        if not 0 < amount < float("inf"):
+            raise ValueError(f"{amount:g} {unit} is no amount that could be added")
+        said = self.layout.materials[material].capacity if material in self.layout.materials else ""
+        if said and there + amount > self.desk.in_unit(said, unit) * (1 + 1e-9):
+            raise ValueError(f"{amount:g} {unit} do not fit: {material} takes {said}, and has {there:.4g} {unit}")
+        return self.store.refill(material, amount)
 
     def troubles(self) -> list[str]:
         """What waits for a person, in words."""

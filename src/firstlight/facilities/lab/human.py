@@ -74,7 +74,7 @@ class HumanInstrument:
         slots: int = 4,
     ) -> None:  # fmt: skip
         self._name, self._slots = name, slots
-        self._directory = Path(address or directory)
+        self.directory = Path(address or directory)
         if not str(address or directory):
             raise ValueError("it needs a directory for its tasks: give one as its address")
         try:
@@ -88,7 +88,7 @@ class HumanInstrument:
     async def describe(self) -> InstrumentDescription:
         with _files():
             # From now on a directory that is gone is no directory in which nothing was asked.
-            self._directory.mkdir(parents=True, exist_ok=True)
+            self.directory.mkdir(parents=True, exist_ok=True)
         operations = tuple(
             Operation(
                 name=name, effect=form.effect, arguments=form.arguments, results=form.results, seconds=form.seconds,
@@ -111,11 +111,11 @@ class HumanInstrument:
             arguments=dict(action.settings), form=form.results, asked=time.time(),
         )  # fmt: skip
         with _files():
-            self._directory.mkdir(parents=True, exist_ok=True)
+            self.directory.mkdir(parents=True, exist_ok=True)
             try:
-                with _locked(self._directory):
-                    if read_task(self._directory, action.id) is None:
-                        write_task(self._directory, task)
+                with _locked(self.directory):
+                    if read_task(self.directory, action.id) is None:
+                        write_task(self.directory, task)
             except ValueError as error:
                 raise InDoubt(f"the task {action.id} was asked, and its file cannot be read: {error}") from error
         return action.id
@@ -123,22 +123,22 @@ class HumanInstrument:
     async def reattach(self, action: str, handle: str) -> str | None:
         with _files():
             try:
-                if read_task(self._directory, action) is not None:
+                if read_task(self.directory, action) is not None:
                     return action
             except ValueError as error:
                 raise InDoubt(f"the task {action} was asked, and its file cannot be read: {error}") from error
-            if handle or not self._directory.is_dir():
-                raise InDoubt(f"the task {action} is not in {self._directory}, and may have been asked")
+            if handle or not self.directory.is_dir():
+                raise InDoubt(f"the task {action} is not in {self.directory}, and may have been asked")
         return None
 
     async def status(self, handle: str) -> Run:
         try:
             with _files():
-                task = read_task(self._directory, handle)
+                task = read_task(self.directory, handle)
         except ValueError as error:
             return Run(state="unknown", cause="lost", message=f"the task {handle} cannot be read: {error}")
         if task is None:
-            return Run(state="unknown", cause="lost", message=f"the task {handle} is gone from {self._directory}")
+            return Run(state="unknown", cause="lost", message=f"the task {handle} is gone from {self.directory}")
         run = Run(state="running", started=task.asked, ended=task.answered)
         match task.state:
             case "open":
@@ -167,17 +167,17 @@ class HumanInstrument:
         await asyncio.Event().wait()
 
     async def cancel(self, handle: str) -> None:
-        with _files(), _locked(self._directory):
-            task = read_task(self._directory, handle)
+        with _files(), _locked(self.directory):
+            task = read_task(self.directory, handle)
             if task is not None and task.state == "open":
                 withdrawn = replace(task, state="withdrawn", reason="nobody wants it any more", answered=time.time())
-                write_task(self._directory, withdrawn)
+                write_task(self.directory, withdrawn)
 
     async def safe_stop(self) -> None:
         """People stop by themselves; their open tasks are withdrawn."""
         wrong = list[str]()
         with _files():
-            mine = [task for task in open_tasks(self._directory) if task.instrument == self._name]
+            mine = [task for task in open_tasks(self.directory) if task.instrument == self._name]
         for task in mine:
             try:
                 await self.cancel(task.id)

@@ -210,7 +210,7 @@ class OpenApiInstrument:
         answer = await self._read(Request(path=path), "get")
         if answer.status_code in (404, 410):
             run = Run(state="unknown", cause="lost", message=f"{self._name} does not know it: {_problem(answer)}")
-        elif answer.status_code >= 400:
+        elif answer.status_code >= 300:
             raise Unavailable(f"{path}: {_problem(answer)}")
         else:
             run = _state(following, _given(answer))
@@ -257,7 +257,7 @@ class OpenApiInstrument:
             raise InDoubt(f"{operation} of {self._name} cannot be cancelled: the option cancel does not say how")
         path = _put_in(path, id, action)
         answer = await self._read(Request(path=path), method.lower())
-        if answer.status_code >= 400 and answer.status_code not in (404, 409, 410):
+        if answer.status_code >= 300 and answer.status_code not in (404, 409, 410):
             raise InDoubt(f"{self._name} would not cancel {operation}: {_problem(answer)}")
 
     async def safe_stop(self) -> None:

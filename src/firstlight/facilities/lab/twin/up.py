@@ -188,7 +188,7 @@ def lab_file(ports: Mapping[str, int], speed: float) -> dict[str, Any]:
         "name": "cell", "instruments": instruments, "places": dict.fromkeys(PLACES, 1),
         "labware": {plate: {"wells": len(WELLS), "columns": 6, "place": place} for plate, place in STARTS.items()},
         "materials": {
-            name: {"amount": f"{amount / 1000:g} mL", "reserve": f"{DEAD / 1000:g} mL"}
+            name: {"amount": f"{amount / 1000:g} mL", "reserve": f"{DEAD / 1000:g} mL", "capacity": "250 mL"}
             for name, (amount, _) in BOTTLES.items()
         },
         "interlocks": [
