@@ -27,7 +27,9 @@ from firstlight.core import (
     Run,
     Unavailable,
 )
+from firstlight.facilities.lab import _sila_runs as sila_runs
 from firstlight.facilities.lab._sila_link import Answer, Link, Silent
+from firstlight.facilities.lab._sila_types import scalar as understood
 from firstlight.facilities.lab.sila import SilaInstrument, discover
 from firstlight.facilities.lab.twin.serve_sila import feature_of
 
@@ -386,6 +388,29 @@ def test_signals_are_pushed(shared: tuple[int, Path]) -> None:
         using(shared[0], lambda it: anext(aiter(it.watch(["Pressure"]))))
 
 
+@pytest.mark.parametrize("signal", ["Temperature", "Mill.Dust"])
+def test_a_signal_that_cannot_be_understood_is_none_and_read_on(
+    shared: tuple[int, Path], mill: int, signal: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+
+    wrong = [ValueError("that is no number")]
+
+    def scalar(value: Any) -> Any:
+        if wrong:
+            raise wrong.pop()
+        return understood(value)
+
+    async def test(it: SilaInstrument) -> None:
+        await it.describe()
+        monkeypatch.setattr(sila_runs, "scalar", scalar)
+        async with contextlib.aclosing(it.watch([signal])) as readings:
+            assert (await anext(readings)).value is None
+            if signal == "Mill.Dust":  # It is polled; what is pushed comes again when it has changed.
+                assert (await anext(readings)).value is not None
+
+    using(shared[0] if signal == "Temperature" else mill, test)
+
+
 def test_nobody_there_is_unavailable_and_nothing_was_sent() -> None:
     async def test(it: SilaInstrument) -> None:
         for ask in (it.describe(), it.start(permit("Heat", Target=50.0, Seconds=0.1)), it.safe_stop()):
@@ -454,6 +479,7 @@ class Wire:
 OURS = """
 import asyncio, sys
 from firstlight.core import Action, Permit
+from firstlight.facilities.lab._sila_types import scalar as understood
 from firstlight.facilities.lab.sila import SilaInstrument, discover
 
 async def main():
