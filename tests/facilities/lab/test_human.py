@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -275,5 +276,29 @@ def test_a_safe_stop_withdraws_all_tasks_of_its_own_and_no_others(
             await it.safe_stop()
         assert [(await it.status(h)).state for h in handles] == ["running", "cancelled", "cancelled"]
         assert (await other.status("c2.1.look")).state == "running"
+
+    alone(tmp_path, test)
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before it is there", "once it is there"])
+def test_a_task_that_is_there_was_asked_whatever_the_disk_says(
+    tmp_path: Path, after: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sync, calls = os.fsync, list[int]()
+
+    def failing(file: int) -> None:
+        calls.append(file)
+        if len(calls) == (2 if after else 1):
+            raise OSError("input/output error")
+        sync(file)
+
+    async def test(it: HumanInstrument) -> None:
+        monkeypatch.setattr(os, "fsync", failing)
+        if after:
+            assert await it.start(look("c1.1.look")) == "c1.1.look"
+        else:
+            with pytest.raises(core.Unavailable, match="input/output error"):
+                await it.start(look("c1.1.look"))
+        assert len(open_tasks(it.directory)) == int(after)
 
     alone(tmp_path, test)

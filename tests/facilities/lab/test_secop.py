@@ -446,6 +446,22 @@ def test_nothing_begins_after_a_safe_stop_because_it_waited_for_a_connection() -
     on_stage(test)
 
 
+def test_a_connection_that_is_gone_again_before_anybody_used_it_is_waited_for() -> None:
+    async def test(it: SecopInstrument, stage: Stage) -> None:
+        link = it._link
+        link._task = asyncio.create_task(asyncio.sleep(60))
+        waiting = asyncio.create_task(link.ready())
+        await asyncio.sleep(0)
+        link._tell("")
+        await asyncio.sleep(0.01)
+        assert not waiting.done()
+        link.online = True
+        link._tell("")
+        await waiting
+
+    on_stage(test)
+
+
 def test_who_does_not_stop_goes_on_to_its_own_end() -> None:
     async def test(it: SecopInstrument, stage: Stage) -> None:
         handle = await it.start(permit("move", target=5.0))

@@ -64,17 +64,17 @@ class Link:
 
     async def ready(self) -> None:
         """Return once there is a connection. Raises Unavailable where one more attempt fails."""
-        if self.online:
-            return
-        if self.closed:
-            raise Unavailable(f"{self.address} was let go of")
-        if self._task is None:
-            self._task = asyncio.create_task(self._supervise(), name=f"SECoP {self.address}")
-        if self._attempt is None or self._attempt.done():
-            self._attempt = asyncio.get_running_loop().create_future()
-        self._wake.set()
-        if why := await asyncio.shield(self._attempt):
-            raise Unavailable(f"{self.address}: {why}")
+        # It may be gone again before whoever waited for it goes on: from here to what is sent next nothing waits.
+        while not self.online:
+            if self.closed:
+                raise Unavailable(f"{self.address} was let go of")
+            if self._task is None:
+                self._task = asyncio.create_task(self._supervise(), name=f"SECoP {self.address}")
+            if self._attempt is None or self._attempt.done():
+                self._attempt = asyncio.get_running_loop().create_future()
+            self._wake.set()
+            if why := await asyncio.shield(self._attempt):
+                raise Unavailable(f"{self.address}: {why}")
 
     async def ask(self, verb: str, what: str, *data: Any) -> Any:
         """The data of the answer. Raises Unavailable (nothing was sent), Refusal, and Lost."""

@@ -115,10 +115,18 @@ class HumanInstrument:
             try:
                 with _locked(self.directory):
                     if read_task(self.directory, action.id) is None:
-                        write_task(self.directory, task)
+                        self._ask(task)
             except ValueError as error:
                 raise InDoubt(f"the task {action.id} was asked, and its file cannot be read: {error}") from error
         return action.id
+
+    def _ask(self, task: Task) -> None:
+        try:
+            write_task(self.directory, task)
+        except OSError:
+            # Where it is there all the same, somebody may have seen it: it was asked.
+            if read_task(self.directory, task.id) is None:
+                raise
 
     async def reattach(self, action: str, handle: str) -> str | None:
         with _files():
