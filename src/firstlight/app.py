@@ -26,6 +26,7 @@ from .units import PintUnits, split_quantity
 
 if TYPE_CHECKING:
     from . import backtest
+    from .catalog.index import Index
     from .facilities.lab.facility import LabFacility
 
 SHIPPED_WITH = (
@@ -377,6 +378,12 @@ class App:
         if self._catalog is None:
             self._catalog = plugins.make("catalogs", "file", {"root": self.settings.data_dir / "catalog"})
         return self._catalog
+
+    def index(self) -> "Index":
+        """What the catalog has, to be searched; whoever asks closes it. Raises core.Unavailable."""
+        from .catalog.file import open_index  # Few verbs search, and it takes a while to load.
+
+        return open_index(self.settings.data_dir / "catalog", self.units.convert)
 
 
 def make_facility(kind: str, root: Path, assets: Path, options: Mapping[str, Any]) -> core.Facility:

@@ -98,7 +98,7 @@ def test_every_public_name_has_a_docstring() -> None:
             bare.append(module.__name__)
         for name in getattr(module, "__all__", None) or vars(module):
             thing = getattr(module, name)
-            ours = getattr(thing, "__module__", "").startswith(module.__name__)
+            ours = (getattr(thing, "__module__", "") or "").startswith(module.__name__)
             if name.startswith("_") or not ours or not (inspect.isclass(thing) or inspect.isfunction(thing)):
                 continue
             if not (thing.__doc__ or "").strip() and name not in spoken_for:

@@ -2,22 +2,28 @@
 
 import asyncio
 import hashlib
+import os
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote
 
 import msgspec
+from arro3.io import read_parquet
 
 from firstlight.core import Campaign, CampaignSpec, Row, Unavailable
 
 from ._export import describe, parquet, replace
+from ._records import Card, Record, Role, Variable
 from ._shelf import Line, Shelf, line
-from ._table import columns
+from ._table import Column, columns
+from .index import Index
 
 T = TypeVar("T")
 
@@ -43,7 +49,8 @@ class FileCatalog:
 
     A dataset is `trials.parquet` and `dataset.json`; its digest is that of the Parquet bytes, and its id
     is "<campaign>@<the first 12 digits of the digest>": the same rows make the same dataset. `versions`,
-    where given, are those of the software that made the data, and part of the dataset.
+    where given, are those of the software that made the data, and part of the dataset. What is published
+    is found through the index of the same root.
     """
 
     def __init__(self, root: str | Path, versions: Mapping[str, str] | None = None) -> None:
@@ -111,10 +118,12 @@ class FileCatalog:
         digits = hashlib.sha256(content).hexdigest()
         id, digest = f"{spec.id}@{digits[:12]}", f"sha256:{digits}"
         place = self.root / "datasets" / digits
+        whole: dict[str, Any] = {"id": id, "digest": digest, **about}
         if not (place / "dataset.json").exists():
             replace(place / "trials.parquet", content)
-            whole = {"id": id, "digest": digest, **about}
             replace(place / "dataset.json", msgspec.json.format(msgspec.json.encode(whole), indent=1) + b"\n")
+        with closing(open_index(self.root)) as index:
+            index.add([_record(whole, table, len(content))])
         return id, digest, len(rows)
 
     def _shelf(self, campaign: str) -> Shelf:
@@ -127,6 +136,52 @@ class FileCatalog:
             return work()
         except OSError as error:
             raise Unavailable(f"the catalog in {self.root} cannot be used: {error}") from error
+
+
+def open_index(root: Path, convert: Callable[[float, str, str], float] | None = None) -> Index:
+    """The index of a catalog's root; whoever opens it closes it. One that is not there yet is made of the datasets that
+    are. Raises Unavailable."""
+    file = root / "index.db"
+    made = Index(file.with_name(f".index-{secrets.token_hex(6)}.db") if not file.exists() else file, convert)
+    if made.file == file:
+        return made
+    try:
+        with closing(made):
+            records = [_read(place) for place in (root / "datasets").glob("*/dataset.json")]
+            made.add(sorted(records, key=lambda r: (r.created, r.id)))
+        with suppress(FileExistsError):  # Whoever was quicker has made the same.
+            os.link(made.file, file)
+    finally:
+        made.file.unlink()
+    return Index(file, convert)
+
+
+def _read(description: Path) -> Record:
+    """The record of a dataset that has been published, from its files."""
+    parquet_ = description.with_name("trials.parquet")
+    whole = msgspec.json.decode(description.read_bytes())
+    data = read_parquet(parquet_).read_all()
+    table = [
+        Column(name=c["name"], kind=c["type"], values=list(data[c["name"]].to_pylist()), unit=c["unit"], role=c["role"])
+        for c in whole["columns"] if c["role"] in ("parameter", "observable")
+    ]  # fmt: skip
+    return _record(whole, table, parquet_.stat().st_size)
+
+
+def _record(whole: Mapping[str, Any], table: Sequence[Column], size: int) -> Record:
+    """A dataset as it can be found, from its description and its columns."""
+    roles: dict[str, Role] = {"parameter": "parameter", "observable": "observable"}
+    variables = list[Variable]()
+    for column in table:
+        if column.role in roles:
+            numbers = [v for v in column.values if isinstance(v, int | float)]
+            low, high = (min(numbers), max(numbers)) if numbers else (None, None)
+            variables.append(Variable(column.name, roles[column.role], column.unit, low, high))
+    return Record(
+        id=whole["id"], name=whole["campaign"], digest=whole["digest"], rows=whole["rows"], size=size,
+        created=datetime.fromisoformat(whole["created"]).timestamp(), card=Card(title=whole["title"]),
+        variables=tuple(variables), campaign=whole["campaign"], software=whole["versions"],
+    )  # fmt: skip
 
 
 def _tell(answers: Sequence[_Answer]) -> None:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .. import app, backtest, catalog, config, domains, journal, plugins, reports
+    from ..catalog import index
     from ..facilities.lab import discovery
     from ..facilities.lab import facility as lab
     from ..facilities.lab.twin import up as twin
@@ -16,6 +17,7 @@ __all__ = [
     "config",
     "discovery",
     "domains",
+    "index",
     "journal",
     "lab",
     "plugins",
@@ -25,6 +27,7 @@ __all__ = [
 
 _ELSEWHERE = {
     "discovery": "facilities.lab.discovery",
+    "index": "catalog.index",
     "lab": "facilities.lab.facility",
     "twin": "facilities.lab.twin.up",
 }

@@ -1,0 +1,194 @@
+"""Verbs for data: find what has been published, look at it, and say that it is not to be used any more."""
+
+import re
+from contextlib import closing
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+import typer
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from . import _parts as parts
+from . import _words as words
+from ._output import Exit, Here, Problem, columns
+from ._verb import open_app, verb
+
+if TYPE_CHECKING:
+    from ..catalog.index import Found
+
+Words = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[WORDS...]", help="All of them; the last may be a beginning.", show_default=False),
+]
+Id = Annotated[str, typer.Argument(metavar="ID", help="A version, or a name: then its newest.", show_default=False)]
+Where = Annotated[
+    list[str] | None,
+    typer.Option(metavar="FACET=VALUE", help="Such as observable=yield; one facet again: either.", show_default=False),
+]
+Ranges = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--range", metavar="VARIABLE=LOW..HIGH", help='Such as "temperature=300..400 K"; an end may be left out.',
+        show_default=False,
+    ),
+]  # fmt: skip
+Since = Annotated[str, typer.Option(metavar="DATE", help="Made since then.", show_default=False)]
+Until = Annotated[str, typer.Option(metavar="DATE", help="Made before then.", show_default=False)]
+Every = Annotated[bool, typer.Option("--every", help="Earlier versions and what was retracted, too.")]
+Limit = Annotated[int, typer.Option(min=1, max=1000, help="How many.")]
+After = Annotated[int, typer.Option(min=0, help="Where the page before this ended.", show_default=False)]
+Reason = Annotated[str, typer.Option(help="Why; whoever used it will read it.", show_default=False)]
+_SHOWN = 8
+"""Values of a facet that a person is shown."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add these verbs."""
+    data = typer.Typer(no_args_is_help=True)
+    data.callback()(_data)
+    for looks in (search, show, retract):
+        verb(data, "Data")(looks)
+    app.add_typer(data, name="data", rich_help_panel="Results")
+
+
+def _data() -> None:
+    """Datasets that campaigns have published."""
+
+
+async def search(
+    here: Here, text: Words = None, where: Where = None, ranges: Ranges = None, since: Since = "", until: Until = "",
+    every: Every = False, limit: Limit = 20, after: After = 0,
+) -> None:  # fmt: skip
+    """Find datasets by words, facets, ranges of their variables and time; without any, the newest."""
+    query = parts.index.Query(
+        text=" ".join(text or ()), where=_where(where or ()), ranges=tuple(map(_range, ranges or ())),
+        since=_date(since), until=_date(until), every=every,
+    )  # fmt: skip
+    async with open_app(here) as app:
+        with closing(app.index()) as index:
+            page = index.search(query, limit, after)
+    table = columns("dataset", "title", "rows", "made", "version", "variables")
+    for found in page.found:
+        r = found.record
+        made = words.moment(r.created) if r.created else ""
+        shown = Text(r.id, style="strike") if found.retracted else r.id
+        table.add_row(
+            shown, r.card.title, str(r.rows), made, str(found.version), ", ".join(v.name for v in r.variables)
+        )
+    more = f"; the next: --after {page.after}" if page.after else ""
+    document = {
+        "total": page.total, "found": [_document(f) for f in page.found], "facets": page.facets, "after": page.after,
+    }  # fmt: skip
+    here.tell(document, Group(table, Text(f"{words.plural(page.total, 'dataset')}{more}"), _facets(page.facets)))
+
+
+async def show(here: Here, id: Id) -> None:
+    """Show what is known of a dataset: its card, variables and versions, what it was made from and what from it."""
+    async with open_app(here) as app:
+        with closing(app.index()) as index:
+            try:
+                found = index.get(id)
+            except LookupError as error:
+                raise Problem(
+                    Exit.BAD_INPUT, str(error), hint="`firstlight data search` lists what there is."
+                ) from error
+            up, down = index.upstream(found.record.id), index.downstream(found.record.id)
+            versions = index.versions(found.record.name)
+    r = found.record
+    lines = Table.grid(padding=(0, 2))
+    told = {
+        "dataset": r.id, "title": r.card.title, "rows": str(r.rows),
+        "made": words.moment(r.created) if r.created else "",
+        "campaign": r.campaign, "digest": r.digest, "licence": r.card.licence, "sensitivity": r.card.sensitivity,
+        "retracted": f"{found.retracted} ({found.by})" if found.retracted else "",
+        "versions": ", ".join(f"{f.version}: {f.record.id}{' (retracted)' if f.retracted else ''}" for f in versions),
+        "made from": ", ".join(_name(f) for f in up), "used by": ", ".join(_name(f) for f in down),
+    }  # fmt: skip
+    for name, value in told.items():
+        if value:
+            lines.add_row(Text(name, style="grey58"), Text(value))
+    table = columns("variable", "role", "unit", "from", "to")
+    for v in r.variables:
+        ends = ("" if end is None else words.number(end) for end in (v.low, v.high))
+        table.add_row(v.name, v.role, v.unit, *ends)
+    document = _document(found) | {
+        "versions": [f.record.id for f in versions], "upstream": [f.record.id for f in up],
+        "downstream": [f.record.id for f in down],
+    }  # fmt: skip
+    here.tell(document, Group(lines, Text(""), table))
+
+
+async def retract(here: Here, id: Id, reason: Reason = "") -> None:
+    """Say that a dataset is not to be used any more, and list all that was made from it. Nothing is deleted."""
+    async with open_app(here) as app:
+        with closing(app.index()) as index:
+            try:
+                version = index.get(id).record.id
+                down = index.retract(version, reason, parts.app.person())
+            except (LookupError, ValueError) as error:
+                hint = 'Say it with --reason "...".' if isinstance(error, ValueError) else ""
+                raise Problem(Exit.BAD_INPUT, str(error), hint=hint) from error
+    affected = f"; made from it: {', '.join(f.record.id for f in down)}" if down else "; nothing known was made from it"
+    here.tell({"retracted": version, "downstream": [f.record.id for f in down]}, f"{version} is retracted{affected}")
+
+
+# ------------------------------------------------------------------ what is typed
+
+
+def _where(given: "list[str] | tuple[()]") -> dict[str, tuple[str, ...]]:
+    found = dict[str, tuple[str, ...]]()
+    for text in given:
+        facet, is_there, value = text.partition("=")
+        if not is_there or not facet.strip() or not value.strip():
+            raise Problem(Exit.BAD_INPUT, f"{text!r} is not FACET=VALUE", hint="Write it as observable=yield.")
+        found[facet.strip()] = (*found.get(facet.strip(), ()), value.strip())
+    return found
+
+
+def _range(text: str) -> Any:
+    name, _, ends = text.partition("=")
+    number = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+    read = re.fullmatch(rf"\s*({number})?\s*\.\.\s*({number})?\s*(.*)", ends.strip())
+    if not name.strip() or read is None or read[1] is read[2] is None:
+        hint = 'Write it as "temperature=300..400 K"; an end may be left out.'
+        raise Problem(Exit.BAD_INPUT, f"{text!r} is not VARIABLE=LOW..HIGH", hint=hint)
+    low, high = (None if end is None else float(end) for end in (read[1], read[2]))
+    if low is not None and high is not None and low > high:
+        raise Problem(
+            Exit.BAD_INPUT, f"{text!r}: nothing is from {low:g} to {high:g}", hint="The lower end comes first."
+        )
+    return parts.index.Range(name.strip(), low, high, read[3].strip())
+
+
+def _date(text: str) -> float | None:
+    if not text:
+        return None
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except ValueError as error:
+        raise Problem(Exit.BAD_INPUT, f"{text!r} is no date", hint="Write it as 2026-11-26.") from error
+
+
+# ------------------------------------------------------------------ what is shown
+
+
+def _facets(facets: dict[str, dict[str, int]]) -> Table:
+    table = Table.grid(padding=(0, 2))
+    for facet, values in facets.items():
+        some = [f"{value} {count}" for value, count in list(values.items())[:_SHOWN]]
+        more = [f"and {len(values) - _SHOWN} more"] if len(values) > _SHOWN else []
+        table.add_row(Text(facet, style="grey58"), Text(" · ".join([*some, *more])))
+    return table
+
+
+def _name(found: "Found") -> str:
+    return f"{found.record.id}{f' (retracted: {found.retracted})' if found.retracted else ''}"
+
+
+def _document(found: "Found") -> dict[str, Any]:
+    made: dict[str, Any] = msgspec.to_builtins(found)
+    record: dict[str, Any] = made.pop("record")
+    return record | made

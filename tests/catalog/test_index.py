@@ -1,0 +1,274 @@
+"""The index: what is added is found, by everything that is said of it, and nothing is ever lost or overwritten."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from firstlight.catalog import index as module
+from firstlight.catalog.index import Card, Index, Page, Query, Range, Record, Variable
+from firstlight.core import Unavailable
+from firstlight.units import PintUnits
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> Iterator[Index]:
+    made = Index(tmp_path / "index.db")
+    yield made
+    made.close()
+
+
+def record(name: str, version: int = 1, **said: object) -> Record:
+    made = Record(id=f"{name}@{version}", name=name, digest=f"sha256:{name}{version}", created=float(version))
+    return replace(made, **said)
+
+
+def ids(page: Page) -> list[str]:
+    return [found.record.id for found in page.found]
+
+
+def test_what_is_added_again_changes_nothing_and_another_version_takes_its_place(index: Index) -> None:
+    first, second = record("films"), record("films", 2)
+    assert [f.version for f in index.add([first, first])] == [1, 1]
+    assert [f.version for f in index.add([second, first])] == [2, 1]
+    assert ids(index.search(Query())) == ["films@2"]
+    assert ids(index.search(Query(every=True))) == ["films@2", "films@1"]
+    assert [f.record for f in index.versions("films")] == [first, second]
+    assert index.get("films").record == second
+    assert index.get("films@1").record == first
+    with pytest.raises(LookupError, match="no record 'steel'"):
+        index.get("steel")
+
+
+def test_nothing_is_overwritten_and_what_is_refused_leaves_no_trace(index: Index) -> None:
+    index.add([record("films")])
+    with pytest.raises(ValueError, match="films@1 is known as sha256:films1, and is not sha256:other"):
+        index.add([record("steel"), replace(record("films"), digest="sha256:other")])
+    assert ids(index.search(Query())) == ["films@1"]
+    assert index.get("films@1").record.digest == "sha256:films1"
+
+
+def some_records(count: int, seed: int) -> list[Record]:
+    r = random.Random(seed)
+    made = list[Record]()
+    for i in range(count):
+        at, width = r.uniform(0, 100), r.uniform(0, 20)
+        made.append(
+            record(
+                f"d{r.randrange(count)}", i, created=r.uniform(0, 1000),
+                card=Card(
+                    title=" ".join(r.sample(["Thin", "films", "of", "perovskite", "Müller", "glass"], 3)),
+                    keywords=tuple(r.sample(["solar", "cell", "anneal"], 2)), licence=r.choice(["", "MIT", "CC0-1.0"]),
+                ),
+                variables=(
+                    Variable("temperature", "parameter", "K", at, at + width),
+                    Variable(r.choice(["yield", "haze"]), "observable", "%", 0.0, at),
+                ),
+                elements=tuple(r.sample(["Li", "O", "Pb", "I"], 2)),
+            )
+        )  # fmt: skip
+    return made
+
+
+QUERIES = [
+    Query(),
+    Query(every=True),
+    Query(where={"element": ("Li",), "licence": ("MIT", "CC0-1.0")}),
+    Query(where={"element": ("Xe",)}),
+    Query(where={"observable": ("haze",)}, ranges=(Range("temperature", 20.0, 40.0, "K"),)),
+    Query(ranges=(Range("yield", 90.0, None, "%"),)),
+    Query(ranges=(Range("yield", None, 1.0, "%"), Range("temperature", None, 50.0, "K"))),
+    Query(ranges=(Range("temperature", 20.0, 40.0, "degC"),)),
+    Query(since=900.0),
+    Query(since=100.0, until=200.0, every=True),
+    Query(text="muller FILMS "),
+    Query(text="perov"),
+    Query(text="solar perov", where={"element": ("Pb",)}),
+    Query(text="nowhere"),
+]
+
+
+def holds(query: Query, known: Record) -> bool:
+    """What a query asks, said once more and differently."""
+    said = (
+        f"{known.name} {known.card.title} {' '.join(known.card.keywords)} {' '.join(v.name for v in known.variables)}"
+    )
+    words = said.lower().replace("ü", "u").split()
+    for i, wanted in enumerate(query.text.lower().split()):
+        begins = i == len(query.text.split()) - 1 and not query.text.endswith(" ")
+        if not any(w.startswith(wanted) if begins else w == wanted for w in words):
+            return False
+    values = {
+        "element": known.elements, "licence": (known.card.licence,),
+        "observable": tuple(v.name for v in known.variables if v.role == "observable"),
+    }  # fmt: skip
+    if any(not set(some) & set(values[facet]) for facet, some in query.where.items()):
+        return False
+    for asked in query.ranges:
+        ends = [(v.low, v.high) for v in known.variables if (v.name, v.unit) == (asked.variable, asked.unit)]
+        low = float("-inf") if asked.low is None else asked.low
+        high = float("inf") if asked.high is None else asked.high
+        if not any(a is not None and b is not None and a <= high and b >= low for a, b in ends):
+            return False
+    return (query.since is None or known.created >= query.since) and (
+        query.until is None or known.created <= query.until
+    )
+
+
+@pytest.mark.parametrize("merged_after", [40, 1000, 10**9])
+def test_what_is_found_and_counted_is_what_one_would_find_by_looking_at_all(
+    index: Index, tmp_path: Path, merged_after: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_MERGED_AFTER", merged_after)
+    monkeypatch.setattr(module, "_BLOCK", 6)
+    other = Index(tmp_path / "index.db")  # As another process has it, which added none of them.
+    records, retracted = some_records(400, merged_after), set[str]()
+    for start in range(0, 400, 50):
+        index.add(records[start : start + 50])
+        index.retract(records[start].id, "a bubble", "ada")
+        retracted.add(records[start].id)
+        there = records[: start + 50]
+        newest = {r.name: r.id for r in there}
+        for query in QUERIES:
+            wanted = [
+                r for r in there
+                if holds(query, r) and (query.every or (newest[r.name] == r.id and r.id not in retracted))
+            ]  # fmt: skip
+            page = other.search(query, limit=1000)
+            assert sorted(ids(page)) == sorted(r.id for r in wanted), query
+            assert page.total == len(wanted)
+            counts = Counter(term for r in wanted for term in set(r.terms()))
+            assert {(f, v): n for f, vs in page.facets.items() for v, n in vs.items()} == dict(counts)
+    other.close()
+
+
+def test_pages_have_everything_once(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    index.add(record(f"d{i}", card=Card(title="films")) for i in range(50))
+    for query, ranked in ((Query(), 10**6), (Query(text="films"), 10**6), (Query(text="films"), 10)):
+        monkeypatch.setattr(module, "_RANKED", ranked)
+        seen, after = list[str](), 0
+        while True:
+            page = index.search(query, limit=7, after=after)
+            assert page.total == 50
+            seen += ids(page)
+            after = page.after
+            if not after:
+                break
+        assert seen == [f"d{i}@1" for i in range(49, -1, -1)]
+
+
+def test_what_is_in_a_title_comes_first(index: Index) -> None:
+    index.add([
+        record("a", card=Card(title="Annealing of perovskite")),
+        record("b", card=Card(title="Glass", description="beside perovskite films")),
+        record("c", card=Card(title="Perovskite films")),
+    ])  # fmt: skip
+    assert ids(index.search(Query(text="perovskite films"))) == ["c@1", "b@1"]
+    assert ids(index.search(Query(text="perovskite "))) == ["c@1", "a@1", "b@1"]
+
+
+@pytest.mark.parametrize("text", ["", "  ", '"', "AND", "a*b", "NEAR(", "-", "\x00", "' OR 1=1", "ﬁlms"])
+def test_whatever_is_typed_is_words(index: Index, text: str) -> None:
+    index.add([record("films")])
+    assert index.search(Query(text=text)).total in (0, 1)
+
+
+def test_a_range_is_found_in_any_unit_of_its_kind(tmp_path: Path) -> None:
+    index = Index(tmp_path / "index.db", PintUnits().convert)
+    for name, unit, low, high in (("a", "K", 300.0, 310.0), ("b", "degC", 30.0, 35.0), ("c", "Pa", 1.0, 400.0)):
+        index.add([record(name, variables=(Variable("temperature", "parameter", unit, low, high),))])
+
+    def found(low: float | None, high: float | None, unit: str) -> list[str]:
+        return ids(index.search(Query(ranges=(Range("temperature", low, high, unit),))))
+
+    assert found(302.0, 308.0, "K") == ["b@1", "a@1"]
+    assert found(36.0, None, "degC") == ["a@1"]
+    assert found(None, 301.0, "K") == ["a@1"]
+    assert found(2.0, 3.0, "hPa") == ["c@1"]
+    index.close()
+
+
+def test_facets_are_counted_only_where_they_are_asked_for(index: Index) -> None:
+    index.add([record("films", elements=("Li", "O"))])
+    assert index.search(Query(), facets=("element",)).facets == {"element": {"Li": 1, "O": 1}}
+    assert index.search(Query(), facets=()).facets == {}
+
+
+def test_a_retracted_dataset_names_all_that_was_made_from_it(index: Index) -> None:
+    index.add([
+        record("raw"), record("clean", used=("raw@1", "lost@1")), record("model", used=("clean@1",), kind="model"),
+        record("other", used=("model@1",)), record("loop", used=("loop@1", "raw@1")),
+    ])  # fmt: skip
+    names = {"clean", "model", "other", "loop"}
+    assert {f.record.name for f in index.downstream("raw@1")} == names
+    assert [f.record.name for f in index.upstream("other@1")] == ["model", "clean", "raw"]
+    assert {f.record.name for f in index.retract("raw@1", "the scale was off", "ada")} == names
+    found = index.get("raw@1")
+    assert (found.retracted, found.by) == ("the scale was off", "ada")
+    assert "raw@1" not in ids(index.search(Query()))
+    assert "raw@1" in ids(index.search(Query(every=True)))
+    index.retract("raw@1", "said again", "bob")
+    assert index.get("raw@1").retracted == "the scale was off"
+    with pytest.raises(ValueError, match="say why"):
+        index.retract("clean@1", " ", "ada")
+    with pytest.raises(LookupError, match="no record 'gold'"):
+        index.retract("gold", "why", "ada")
+
+
+KILLED = """
+import sys
+from firstlight.catalog.index import Card, Index, Record
+index = Index(sys.argv[1])
+batch = 0
+while True:
+    names = [f"{batch}.{i}" for i in range(20)]
+    index.add(Record(id=f"{n}@1", name=n, digest=f"sha256:{n}", card=Card(title=f"batch{batch}")) for n in names)
+    print(batch, flush=True)
+    batch += 1
+"""
+
+
+def test_killed_in_the_middle_every_batch_is_whole_or_not_there(tmp_path: Path) -> None:
+    file = tmp_path / "index.db"
+    with subprocess.Popen([sys.executable, "-c", KILLED, str(file)], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        said = [int(process.stdout.readline()) for _ in range(20)]
+        os.kill(process.pid, signal.SIGKILL)
+        said += [int(line) for line in process.stdout.read().split()]
+    index = Index(file)
+    last = max(said)
+    for batch in range(last + 1):
+        assert index.search(Query(text=f"batch{batch} ")).total == 20
+    assert index.search(Query(text=f"batch{last + 1} ")).total in (0, 20)
+    index.add([record("after")])
+    assert index.search(Query(text="after")).total == 1
+    index.close()
+
+
+def test_a_full_disk_is_said_and_nothing_is_half_written(index: Index) -> None:
+    index.add([record("films")])
+    (pages,) = index._db.execute("PRAGMA page_count").fetchone()
+    index._db.execute(f"PRAGMA max_page_count={pages + 4}")
+    with pytest.raises(Unavailable, match="full"):
+        index.add(record(f"d{i}", card=Card(description="x" * 2000)) for i in range(200))
+    index._db.execute("PRAGMA max_page_count=1000000")
+    assert ids(index.search(Query())) == ["films@1"]
+    index.add([record("d0")])
+    assert index.search(Query()).total == 2
+
+
+def test_a_damaged_file_is_said(tmp_path: Path) -> None:
+    file = tmp_path / "index.db"
+    file.write_bytes(b"not a database at all" * 100)
+    with pytest.raises(Unavailable, match=r"index\.db cannot be used"):
+        Index(file)
+    (tmp_path / "there").write_text("")
+    with pytest.raises(Unavailable, match="cannot be used"):
+        Index(tmp_path / "there" / "index.db")

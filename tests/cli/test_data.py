@@ -1,0 +1,126 @@
+"""Verbs for data: what a campaign has published is found, shown and retracted."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from firstlight.cli import cli
+
+CAMPAIGN = """
+id: {id}
+title: {title}
+parameters:
+  x: {{low: 10, high: {high}, unit: degC}}
+objectives:
+  y: maximize
+budget: {{trials: 3}}
+strategy: random
+evaluate: shore:look
+"""
+
+
+class Shore:
+    def __init__(self, home: Path) -> None:
+        self.home, self.runner = home, CliRunner()
+
+    def do(self, *words: str, code: int = 0) -> str:
+        done = self.runner.invoke(cli, [*words, "--data-dir", str(self.home)])
+        assert done.exit_code == code, done.output
+        return done.output
+
+    def read(self, *words: str) -> Any:
+        return json.loads(self.do(*words, "--json"))
+
+
+@pytest.fixture(scope="module")
+def shore(tmp_path_factory: pytest.TempPathFactory) -> Shore:
+    path = tmp_path_factory.mktemp("shore")
+    (path / "shore.py").write_text("def look(point):\n    return {'y': point['x'] / 100}\n")
+    made = Shore(path / "home")
+    for id, title, high in (("films", "Thin films", 20), ("steel", "Hard steel", 90)):
+        (path / f"{id}.yaml").write_text(CAMPAIGN.format(id=id, title=title, high=high))
+        made.do("run", str(path / f"{id}.yaml"), "--no-report")
+    return made
+
+
+def found(document: Any) -> list[str]:
+    return [one["name"] for one in document["found"]]
+
+
+def test_what_campaigns_have_published_is_found(shore: Shore) -> None:
+    everything = shore.read("data", "search")
+    assert (everything["total"], sorted(found(everything))) == (2, ["films", "steel"])
+    assert everything["facets"]["observable"] == {"y": 2}
+    assert found(shore.read("data", "search", "thin", "fil")) == ["films"]
+    assert found(shore.read("data", "search", "--where", "campaign=steel")) == ["steel"]
+    assert found(shore.read("data", "search", "--range", "x=250..283.1 K", "films")) == []
+    assert sorted(found(shore.read("data", "search", "--range", "x=270..400 K"))) == ["films", "steel"]
+    assert found(shore.read("data", "search", "--until", "2001-01-01")) == []
+    first = shore.read("data", "search", "--limit", "1")
+    second = shore.read("data", "search", "--limit", "1", "--after", str(first["after"]))
+    assert sorted(found(first) + found(second)) == ["films", "steel"]
+    assert second["after"] == 0
+    said = shore.do("data", "search")
+    assert "Thin films" in said
+    assert "2 datasets" in said
+    assert "observable" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("search", "--where", "yield"), "'yield' is not FACET=VALUE"),
+        (("search", "--range", "x"), "'x' is not VARIABLE=LOW..HIGH"),
+        (("search", "--range", "x=.."), "is not VARIABLE=LOW..HIGH"),
+        (("search", "--range", "x=3..1"), "nothing is from 3 to 1"),
+        (("search", "--since", "yesterday"), "'yesterday' is no date"),
+        (("show", "gold"), "there is no record 'gold'"),
+        (("retract", "gold", "--reason", "x"), "there is no record 'gold'"),
+        (("retract", "films"), "say why it is retracted"),
+    ],
+)
+def test_what_cannot_be_is_said(shore: Shore, words: tuple[str, ...], why: str) -> None:
+    done = shore.runner.invoke(cli, ["data", *words, "--data-dir", str(shore.home)])
+    assert done.exit_code == 2
+    assert why in done.stderr
+
+
+def test_a_dataset_is_shown_and_retracted(shore: Shore, tmp_path: Path) -> None:
+    mine = Shore(tmp_path / "home")
+    shutil.copytree(shore.home, mine.home, ignore=shutil.ignore_patterns("facilities"))
+    shown = mine.read("data", "show", "films")
+    assert (shown["rows"], shown["version"], shown["retracted"]) == (3, 1, "")
+    x, y = shown["variables"]
+    assert (x["name"], x["role"], x["unit"], x["low"] >= 10, x["high"] <= 20) == ("x", "parameter", "degC", True, True)
+    assert (y["name"], y["role"]) == ("y", "observable")
+    assert shown["versions"] == [shown["id"]]
+    assert "Thin films" in mine.do("data", "show", shown["id"])
+    assert mine.read("data", "retract", "films", "--reason", "the scale was off") == {
+        "retracted": shown["id"], "downstream": [],
+    }  # fmt: skip
+    assert found(mine.read("data", "search")) == ["steel"]
+    assert sorted(found(mine.read("data", "search", "--every"))) == ["films", "steel"]
+    assert "the scale was off" in mine.do("data", "show", "films")
+
+
+def test_an_index_that_is_not_there_is_made_of_what_is(shore: Shore, tmp_path: Path) -> None:
+    mine = Shore(tmp_path / "home")
+    shutil.copytree(shore.home, mine.home, ignore=shutil.ignore_patterns("facilities"))
+    before = mine.read("data", "search")
+    for file in (mine.home / "catalog").glob("index.db*"):
+        file.unlink()
+    after = mine.read("data", "search")
+    for document in (before, after):
+        for one in document["found"]:
+            del one["added"]
+    assert sorted(after["found"], key=str) == sorted(before["found"], key=str)
+    assert after["facets"] == before["facets"]
+    assert [file.name for file in (mine.home / "catalog").glob(".index*")] == []
+
+
+def test_a_directory_without_data_has_none(tmp_path: Path) -> None:
+    assert Shore(tmp_path / "new").read("data", "search")["total"] == 0
