@@ -14,8 +14,8 @@ from pathlib import Path
 
 from firstlight.catalog.index import Card, Index, Query, Range, Record, Variable
 
-ELEMENTS = ("H", "Li", "C", "N", "O", "F", "Na", "Mg", "Al", "Si", "P", "S", "Cl", "K", "Ca", "Ti", "V", "Cr", "Mn", "Fe",
-            "Co", "Ni", "Cu", "Zn")  # fmt: skip
+ELEMENTS = ("H", "Li", "C", "N", "O", "F", "Na", "Mg", "Al", "Si", "P", "S", "Cl", "K", "Ca", "Ti", "V", "Cr", "Mn",
+            "Fe", "Co", "Ni", "Cu", "Zn")  # fmt: skip
 WORDS = [f"word{i}" for i in range(5000)]
 QUERIES = {
     "all": Query(),

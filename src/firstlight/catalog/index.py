@@ -44,8 +44,9 @@ CREATE TABLE IF NOT EXISTS measured(
 CREATE TABLE IF NOT EXISTS lineage(id TEXT NOT NULL, used TEXT NOT NULL, PRIMARY KEY(id, used)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS lineage_down ON lineage(used);
 CREATE TABLE IF NOT EXISTS stamp(
-    one INTEGER PRIMARY KEY CHECK(one = 1), merged INTEGER NOT NULL, changed INTEGER NOT NULL);
-INSERT OR IGNORE INTO stamp VALUES(1, 0, 0);
+    one INTEGER PRIMARY KEY CHECK(one = 1), merged INTEGER NOT NULL, changed INTEGER NOT NULL,
+    waiting INTEGER NOT NULL);
+INSERT OR IGNORE INTO stamp VALUES(1, 0, 0, 0);
 """
 _MERGED_AFTER = 30_000
 """Tags that wait in a table: more of them make a search slower, fewer an ingest."""
@@ -160,7 +161,7 @@ class Index:
                 tags = [(self._term(db, known, facet, value), n) for facet, value in sorted(said)]
                 if last:
                     tags.append((self._term(db, known, _STATE, "superseded"), last))
-                db.executemany("INSERT OR IGNORE INTO tagged VALUES(?, ?)", tags)
+                self._tag(db, tags)
                 ends = [(_number(v.name, v.unit), v.low, v.high) for v in record.variables]
                 ends.append((_CREATED, record.created, record.created))
                 db.executemany(
@@ -186,9 +187,7 @@ class Index:
                 raise LookupError(f"there is no record {id!r}")
             if not row[1]:
                 db.execute("UPDATE records SET retracted=?, by=? WHERE n=?", (reason, by, row[0]))
-                db.execute(
-                    "INSERT OR IGNORE INTO tagged VALUES(?, ?)", (self._term(db, {}, _STATE, "retracted"), row[0])
-                )
+                self._tag(db, [(self._term(db, {}, _STATE, "retracted"), row[0])])
         return self.downstream(id)
 
     # ------------------------------------------------------------------ what is asked
@@ -339,10 +338,14 @@ class Index:
         low, high = -inf if low is None else low, inf if high is None else high
         return BitMap(np.ascontiguousarray(ends["n"][(ends["low"] <= high) & (ends["high"] >= low)]))
 
+    @staticmethod
+    def _tag(db: sqlite3.Connection, tags: Sequence[tuple[int, int]]) -> None:
+        db.executemany("INSERT OR IGNORE INTO tagged VALUES(?, ?)", tags)
+        db.execute("UPDATE stamp SET waiting=waiting+?", (len(tags),))
+
     def _merge(self, db: sqlite3.Connection) -> None:
         """Write blocks anew with what has been tagged, once that is enough."""
-        rows = db.execute("SELECT t, n FROM tagged ORDER BY t, n LIMIT ?", (_MERGED_AFTER,)).fetchall()
-        if len(rows) < _MERGED_AFTER:
+        if db.execute("SELECT waiting FROM stamp").fetchone()[0] < _MERGED_AFTER:
             return
         for t, some in _by_term(db.execute("SELECT t, n FROM tagged ORDER BY t, n").fetchall()).items():
             for block, part in _blocks(some):
@@ -356,7 +359,7 @@ class Index:
             db.execute("INSERT OR REPLACE INTO columns VALUES(?, ?, ?)", (t, block, (row[0] if row else b"") + more))
         db.execute("DELETE FROM tagged")
         db.execute("DELETE FROM measured")
-        db.execute("UPDATE stamp SET merged=merged+1")
+        db.execute("UPDATE stamp SET merged=merged+1, waiting=0")
 
     @staticmethod
     def _term(db: sqlite3.Connection, known: dict[tuple[str, str], int], facet: str, value: str) -> int:
