@@ -1,6 +1,7 @@
 """The fold is strict, the campaign stays small, and both folds agree."""
 
 import asyncio
+import contextlib
 
 import pytest
 from hypothesis import given, settings
@@ -88,6 +89,42 @@ def test_only_what_can_follow_a_status_is_accepted(status: str) -> None:
             continue
         followed.add(name)
     assert followed == FOLLOWS[status]
+
+
+@settings(max_examples=400, deadline=None)
+@given(words=st.lists(st.tuples(st.integers(0, 2), st.integers(0, 9)), max_size=30))
+def test_a_trial_is_over_for_both_folds_at_once_whatever_comes_of_its_actions(words: list[tuple[int, int]]) -> None:
+    """Three actions side by side, and any fact that can follow: the loop keeps a row once the campaign says so."""
+    story = Story(a_spec())
+    first = StepByStep().actions(a_spec(), "c1.1", {"x": 0.5})[0]
+    ids = [f"c1.1.part-{i}" for i in range(3)]
+    actions = tuple(replace(first, id=id, name=id.rpartition(".")[2], after=()) for id in ids)
+    story.tell(core.TrialProposed(trial="c1.1", point={"x": 0.5}, actions=actions))
+    for which, word in words:
+        id = ids[which]
+        facts: list[core.Fact] = [
+            core.ActionPermitted(action=id, policies=()), core.ActionRefused(action=id, reasons=("no",)),
+            core.ActionEscalated(action=id, to="ada", question="?"), core.ActionApproved(action=id),
+            core.ActionAttested(action=id), core.ActionDispatched(action=id), core.ActionAccepted(action=id, job="j"),
+            core.ActionLost(action=id), core.ActionSucceeded(action=id, measured=core.Measured()),
+            core.ActionFailed(action=id, failure=core.Failure(cause="crashed")),
+        ]  # fmt: skip
+        possible, over = [], story.ledger.ended == 1
+        for fact in facts:
+            if over and not isinstance(fact, core.ActionApproved | core.ActionRefused):
+                continue  # That is what people may still say before its row is kept.
+            entry = core.Entry(seq=story.campaign.seq + 1, at=0.0, by="ada", fact=fact)
+            with contextlib.suppress(core.InconsistentError):
+                core.reduce(story.campaign, entry)
+                possible.append(fact)
+        if not possible:
+            continue
+        story.tell(possible[word % len(possible)])
+        over = "c1.1" not in story.campaign.open or story.campaign.open["c1.1"].settled
+        assert (story.ledger.ended == 1) == over, words
+        assert ("c1.1" in story.ledger.view().pending) != over
+        if over:
+            assert story.ledger.row("c1.1").trial == "c1.1"
 
 
 def test_the_goal_is_met_by_one_good_trial() -> None:

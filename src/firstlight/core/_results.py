@@ -243,10 +243,13 @@ class Ledger:
             case f.TrialWithdrawn(trial=id):
                 del self._pending[id], self._actions[id]
             case f.ActionPlaced(action=id, facility=facility):
-                # What it was sent to is left behind: that was no performance of it.
-                self._sent.pop(id, None)
                 of_trial = self._actions[id.rpartition(".")[0]]
                 of_trial[id] = replace(of_trial[id], facility=facility)
+                # What it was sent to is left behind: that was no performance of it.
+                self._not_sent(id)
+            case f.ActionApproved(action=id):
+                # Where it was in doubt, a person has said that it was not performed.
+                self._not_sent(id)
             case f.ActionDispatched(action=id):
                 self._sent[id] = entry.at
             case f.ActionSucceeded(action=id, measured=outcome) | f.ActionAttested(action=id, measured=outcome):
@@ -265,8 +268,9 @@ class Ledger:
 
     def _take(self, id: str, outcome: Measured | Failure, at: float) -> None:
         trial = id.rpartition(".")[0]
-        actions = self._actions[trial]
-        action = actions.pop(id)
+        if trial not in self._pending:
+            return  # It has failed, and somebody speaks of an action that was never begun.
+        action = self._actions[trial].pop(id)
         row, cost = self._pending[trial], outcome.cost
         if id in self._sent:
             cost = cost or action.cost
@@ -275,9 +279,17 @@ class Ledger:
                 started=outcome.started, ended=outcome.ended or at, instrument=_instrument(action.operation),
             )  # fmt: skip
             row = replace(row, spans=(*row.spans, span))
-        row = _with_outcome(replace(row, ended=at), outcome, cost)
+        self._pending[trial] = _with_outcome(replace(row, ended=at), outcome, cost)
+        self._end_if_over(trial)
+
+    def _not_sent(self, id: str) -> None:
+        if self._sent.pop(id, None) is not None:
+            self._end_if_over(id.rpartition(".")[0])
+
+    def _end_if_over(self, trial: str) -> None:
+        """A trial is over once nothing of it runs or will run, as `Trial.settled` has it."""
+        row, actions = self._pending[trial], self._actions[trial]
         if actions and not (row.failure and not any(a in self._sent for a in actions)):
-            self._pending[trial] = row
             return
         del self._pending[trial], self._actions[trial]
         self._end(row)
