@@ -192,6 +192,7 @@ def test_a_range_is_found_in_any_unit_of_its_kind(tmp_path: Path) -> None:
     assert found(36.0, None, "degC") == ["a@1"]
     assert found(None, 301.0, "K") == ["a@1"]
     assert found(2.0, 3.0, "hPa") == ["c@1"]
+    assert found(302.0, 308.0, "") == ["c@1", "a@1"]
     index.close()
 
 

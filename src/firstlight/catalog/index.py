@@ -59,7 +59,7 @@ _CREATED = "created"
 _RANKED = 2_000
 """Records found by words that are ordered by how well they match; more of them come newest first."""
 _COMPLETED = 500
-"""Words that a beginning stands for, the commonest of them."""
+"""Words that a beginning stands for at most, the first of the alphabet."""
 _END = np.dtype([("n", "<u4"), ("low", "<f8"), ("high", "<f8")])
 
 _record = msgspec.json.Decoder(Record)
@@ -67,7 +67,10 @@ _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
 class Range(Value, frozen=True):
-    """Where a variable is to have values: some of them between these ends (None is no end), in this unit."""
+    """Where a variable is to have values: some of them between these ends (None is no end).
+
+    The ends are in `unit`; without one they are compared with the numbers of each record, whatever its unit.
+    """
 
     variable: str
     low: float | None = None
@@ -194,7 +197,7 @@ class Index:
 
     def get(self, id: str) -> Found:
         """One version by its id, or the newest by its name. Raises LookupError."""
-        with self._usable():
+        with self._lock, self._usable():
             found = self._find(self._db, id)
             if found is None:
                 row = self._db.execute(
@@ -207,7 +210,7 @@ class Index:
 
     def versions(self, name: str) -> list[Found]:
         """All versions of a name, the oldest first."""
-        with self._usable():
+        with self._lock, self._usable():
             return list(self._load("WHERE name=? ORDER BY version", name))
 
     def upstream(self, id: str) -> list[Found]:
@@ -315,7 +318,9 @@ class Index:
             "SELECT value FROM terms WHERE facet=? AND value>=? AND value<?", (_NUMBER, prefix, prefix + chr(0x10FFFF))
         ).fetchall():
             unit = value.removeprefix(prefix)
-            if self._convert is not None and unit != wanted.unit:
+            if not wanted.unit:
+                found |= self._within(value, wanted.low, wanted.high)
+            elif self._convert is not None and unit != wanted.unit:
                 with suppress(ValueError):  # Of another kind altogether: nothing in it can be meant.
                     low, high = (
                         None if end is None else self._convert(end, wanted.unit, unit)
@@ -387,7 +392,7 @@ class Index:
 
     def _along(self, first: str, step: str, id: str) -> list[Found]:
         sql = f"WITH RECURSIVE way(id) AS ({first} UNION SELECT {step}=way.id) SELECT id FROM way"
-        with self._usable():
+        with self._lock, self._usable():
             ids = [row[0] for row in self._db.execute(sql, (id,)) if row[0] != id]
             return [found for other in ids if (found := self._find(self._db, other)) is not None]
 
