@@ -225,6 +225,8 @@ class StrategyContract:
 
     stochastic = True
     covers = True
+    conditions: tuple[tuple[float, int], ...] = ((0.0, 0), (0.1, 0), (0.0, 3))
+    """Under which a suggestion is asked for in every kind of space: how noisy outcomes are, and which of them fail."""
 
     def make(self) -> core.Strategy:
         raise NotImplementedError("give the strategy to be tested")
@@ -246,7 +248,7 @@ class StrategyContract:
     def test_points_are_legal_new_and_no_more_than_asked(self, spec: core.CampaignSpec) -> None:
         points = self.history(spec)
         assert points or not self.covers
-        for sigma, fail in ((0.0, 0), (0.1, 0), (0.0, 3)):
+        for sigma, fail in self.conditions:
             proposals = self.make().propose(spec, tried(spec, points, sigma, fail), 3, 7)
             assert len(proposals) <= 3
             for p in proposals:
