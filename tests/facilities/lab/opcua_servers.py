@@ -41,7 +41,7 @@ async def lads(port: int) -> None:
 class Odd:
     """Its programs are named after what is odd about them; each counts how often it has begun."""
 
-    PROGRAMS = ("Late", "Never", "Hidden", "Torn", "Vanish")
+    PROGRAMS = ("Late", "Never", "Hidden", "Torn", "Vanish", "Undated")
 
     def __init__(self, server: Server, unit: Node) -> None:
         self.server, self.unit = server, unit
@@ -86,7 +86,8 @@ class Odd:
         await result.add_property(2, "SupervisoryTaskId", task)
         await result.add_property(2, "Started", datetime.datetime.now(datetime.UTC))
         never = ua.Variant(datetime.datetime(1601, 1, 1, tzinfo=datetime.UTC), ua.VariantType.DateTime)
-        stopped = await result.add_property(2, "Stopped", never)
+        if program != "Undated":
+            stopped = await result.add_property(2, "Stopped", never)
         await asyncio.sleep(3.0)
         await self.state.write_value(ua.LocalizedText("Stopped"))
         if program == "Vanish":

@@ -431,7 +431,7 @@ def test_a_result_that_is_written_after_the_end_is_waited_for(odd: int) -> None:
     using(odd, test)
 
 
-@pytest.mark.parametrize("program", ["Never", "Vanish"])
+@pytest.mark.parametrize("program", ["Never", "Vanish", "Undated"])
 def test_a_result_that_is_never_completed_is_no_success(odd: int, program: str) -> None:
     async def test(it: OpcuaInstrument) -> None:
         handle = await it.start(permit(program))
@@ -462,11 +462,32 @@ def test_a_refusal_from_the_middle_of_a_start_is_a_doubt_until_there_is_a_result
         with pytest.raises(InDoubt, match="it may be that"):
             await it.reattach("again", "")
         await it.safe_stop()
-        assert await it.reattach("again", "") is None
+        assert await it.reattach("never-begun", "") is None
 
     using(odd, test, results_outlast_restarts=True)
     using(odd, later, results_outlast_restarts=True)
     using(odd, another, results_outlast_restarts=True)
+
+
+def test_a_start_that_is_given_up_is_in_doubt(odd: int) -> None:
+    async def test(it: OpcuaInstrument) -> None:
+        connection = await it._link.connection()
+        await it.describe()
+        sent = asyncio.Event()
+
+        async def call(*arguments: Any) -> Any:
+            sent.set()
+            await asyncio.sleep(60)
+
+        connection.call = call  # type: ignore[method-assign, assignment]
+        starting = asyncio.create_task(it.start(permit("Late", "given-up")))
+        await sent.wait()
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
+        with pytest.raises(InDoubt, match="did not say that it was not begun"):
+            await it.reattach("given-up", "")
+
+    using(odd, test, results_outlast_restarts=True)
 
 
 def test_a_line_that_breaks_while_a_refusal_is_looked_into_leaves_a_doubt(odd: int) -> None:
@@ -565,13 +586,24 @@ def test_a_control_function_is_cancelled_overruled_or_aborted(chiller: int) -> N
         third = await it.start(permit(name, Target=95.0))
         await it.safe_stop()
         assert (await to_end(it, third))[-1].state == "cancelled"
-        with pytest.raises(NotStarted, match="BadInvalidState"):
+        with pytest.raises(NotStarted, match=r"is Aborted: somebody has to clear it"):
             await it.start(permit(name, Target=50.0))
+        # Nothing is left of what control functions were set to: whether one was, nobody can tell after a crash.
+        with pytest.raises(InDoubt, match="keeps nothing of what its control functions were set to"):
+            await it.reattach("set-before-a-crash", "")
 
     using(chiller, test)
 
 
-@pytest.mark.parametrize("breaks", [Unavailable("the line is gone"), Refused(ua.StatusCodes.BadInternalError)])
+@pytest.mark.parametrize(
+    "breaks",
+    [
+        Unavailable("the line is gone"),
+        Refused(ua.StatusCodes.BadInternalError),
+        Refused(ua.StatusCodes.BadInvalidState),
+        NotStarted("stopped, before it began", "cancelled"),
+    ],
+)
 def test_a_function_with_a_new_target_of_which_nobody_knows_whether_it_runs_is_in_doubt(
     tmp_path: Path, breaks: Exception
 ) -> None:

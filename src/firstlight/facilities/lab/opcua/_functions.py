@@ -24,29 +24,30 @@ async def begin(
         value = variant(index(function, target), function.target.builtin)
     except ValueError as error:
         raise NotStarted(f"{function.name}: {error}", "invalid-input") from error
+    state = state_name((await connection.read([machine.state]))[0])
     unless_stopped()
+    if state in OFF:
+        raise NotStarted(f"{function.name} is {state}: somebody has to clear it", "refused")
     try:
         await connection.write(function.target.node, value, wait)
     except Refused as error:
         raise _refusal(function, error) from error
-    running = state_name(await _sure(connection, function)) in RUNNING
-    if not running and "Start" in machine.methods:
-        unless_stopped()
-        try:
-            await connection.call(machine.node, machine.methods["Start"], (), wait)
-        except Refused as error:
-            if state_name(await _sure(connection, function)) not in RUNNING:
-                raise _refusal(function, error) from error
-        except Unavailable as error:
-            raise InDoubt(f"{function.name} has a new target, and was not told to start: {error}") from error
-
-
-async def _sure(connection: Connection, function: Function) -> Any:
-    # The target is set by now: where the line breaks here, something has been done.
+    if state in RUNNING or "Start" not in machine.methods:
+        return
+    # The target is set by now: whatever stands in the way from here on, something has been done.
     try:
-        return (await connection.read([function.machine.state]))[0]
-    except Unavailable as error:
-        raise InDoubt(f"{function.name} has a new target, and nobody knows whether it runs: {error}") from error
+        unless_stopped()
+        await connection.call(machine.node, machine.methods["Start"], (), wait)
+    except (Refused, NotStarted, Unavailable) as error:
+        if not isinstance(error, Refused) or not await _runs(connection, function):
+            raise InDoubt(f"{function.name} has a new target, and is not known to run: {error}") from error
+
+
+async def _runs(connection: Connection, function: Function) -> bool:
+    try:
+        return state_name((await connection.read([function.machine.state]))[0]) in RUNNING
+    except Unavailable:
+        return False
 
 
 def _refusal(function: Function, error: Refused) -> Exception:
@@ -67,7 +68,7 @@ def standing(
     """How far it has come. `same` says that the server has not been started anew since; `first` is where it began."""
     state = state_name(now.get(function.machine.state))
     wanted, current = now.get(function.target.node), now.get(function.current.node)
-    if state in ("Aborting", "Aborted", "Clearing"):
+    if state in OFF:
         return Run("cancelled" if cancelled else "failed", message=f"{function.name} is {state}",
                    cause="cancelled" if cancelled else "instrument-fault")  # fmt: skip
     if not _near(wanted, index(function, target), 0.0):
@@ -94,3 +95,5 @@ def _part(first: float | None, current: Any, wanted: Any) -> float | None:
 
 
 RUNNING = ("Running", "On", "Starting", "Execute")
+OFF = ("Aborting", "Aborted", "Clearing")
+"""States that nothing starts from."""

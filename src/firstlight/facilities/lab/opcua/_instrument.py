@@ -117,7 +117,7 @@ class OpcuaInstrument:
         self._sending.add(sending)
         try:
             handle = str(await self._start(action))
-        except InDoubt:
+        except (InDoubt, asyncio.CancelledError):
             # A result that is not there yet may still come.
             self._doubted.add(action.id)
             raise
@@ -181,6 +181,8 @@ class OpcuaInstrument:
             await asyncio.sleep(AGAIN)
         if action in self._doubted:
             raise InDoubt(f"{self.name} has no result of {action}, and did not say that it was not begun")
+        if what.functions or not units:
+            raise InDoubt(f"{self.name} keeps nothing of what its control functions were set to: one may be {action}")
         for unit in units:
             if not await _programs.runs_other(connection, unit, action):
                 raise InDoubt(f"{self.name} has no result of {action}, and {unit.name} runs: it may be that")

@@ -387,9 +387,7 @@ KEPT_ALIVE = 2.0
 
 GOOD = ua.StatusCode(ua.UInt32(ua.StatusCodes.Good))
 
-NO_SESSION = frozenset(
-    (ua.StatusCodes.BadSessionIdInvalid, ua.StatusCodes.BadSessionClosed, ua.StatusCodes.BadSessionNotActivated)
-)
+NO_SESSION = frozenset((ua.StatusCodes.BadSessionIdInvalid, ua.StatusCodes.BadSessionNotActivated))
 """Status codes of a server that has done nothing, because it does not know our session."""
 
 _CODES: Callable[[str], int] = lambda name: int(getattr(ua.StatusCodes, name))  # noqa: E731
@@ -400,7 +398,7 @@ OF_THE_LINE = frozenset(
         "BadNotConnected", "BadServerNotConnected", "BadRequestTimeout", "BadRequestInterrupted",
         "BadRequestCancelledByClient", "BadRequestCancelledByRequest", "BadSecureChannelClosed",
         "BadSecureChannelIdInvalid",
-        "BadTimeout",
+        "BadTimeout", "BadSessionClosed",
         "BadTcpInternalError", "BadTcpNotEnoughResources", "BadEncodingError", "BadDecodingError", "BadShutdown",
         "BadServerHalted", "BadUnknownResponse", "BadResponseTooLarge", "BadSecurityChecksFailed",
     ))

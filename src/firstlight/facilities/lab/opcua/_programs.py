@@ -42,8 +42,6 @@ class Result:
     stopped: datetime.datetime | None
     said: Mapping[str, str]
     values: Mapping[str, object]
-    dated: bool = True
-    """Whether its server says of results when they were completed."""
 
 
 @dataclass
@@ -243,7 +241,7 @@ async def _read(connection: Connection, at: Mapping[str, ua.NodeId], of: dict[st
     return Result(
         str(said.get("DeviceProgramRunId") or name), str(said.get("SupervisoryTaskId") or ""),
         _time(said.get("Started")), _time(said.get("Stopped")), from_key_values(said.get("Properties")),
-        {n: plain(v) for n, v in zip(of, read[len(there) :], strict=True)}, "Stopped" in at,
+        {n: plain(v) for n, v in zip(of, read[len(there) :], strict=True)},
     )  # fmt: skip
 
 
@@ -342,7 +340,7 @@ def _deduced(seen: set[str], track: Track, result: Result) -> tuple[RunState, st
         return ("cancelled", "aborted as was asked") if track.cancelled else ("failed", "the unit aborted it")
     if track.cancelled or ("Stopping" in seen and not seen & {"Completing", "Complete"}):
         return "cancelled", "it was stopped"
-    if result.dated and result.stopped is None:
+    if result.stopped is None:
         return "unknown", f"its unit stands, and its result was not completed within {SHOWN_WITHIN:g} s"
     if track.gap and not seen & {"Completing", "Complete"}:
         return "unknown", "it ended while nobody looked, and its result tells no outcome"
