@@ -100,12 +100,12 @@ def test_several_objectives_show_a_front() -> None:
 
 def test_a_front_beyond_the_thresholds_comes_first() -> None:
     objectives = tuple(replace(o, threshold=t) for o, t in zip(TWO.objectives, (0.7, 0.5), strict=True))
-    board = board_of(told(a_spec(seed=3, goal=replace(TWO, objectives=objectives)), two_peaks))
+    board = board_of(told(a_spec(seed=3, parallel=1, goal=replace(TWO, objectives=objectives)), two_peaks))
     kept = [row for _, row in board.worth]
     assert kept
     assert all(row.seen["y"].value >= 0.7 and row.seen["z"].value <= 0.5 for row in kept)
     assert len(kept) < len(board.front)
-    assert len(board_of(told(a_spec(seed=3, goal=TWO), two_peaks)).worth) == len(board.front)
+    assert len(board_of(told(a_spec(seed=3, parallel=1, goal=TWO), two_peaks)).worth) == len(board.front)
 
 
 def test_a_summary_says_how_it_ended() -> None:
