@@ -98,10 +98,12 @@ class Bench:
         return [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if self._mine(pid, kind)]
 
     def kill(self, *kinds: str) -> None:
-        """As a crash does."""
-        for pid in [pid for kind in kinds for pid in self.processes(kind)]:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        """As a crash does: all at once, so that none of them does anything about the end of another."""
+        them = [pid for kind in kinds for pid in self.processes(kind)]
+        for number in (signal.SIGSTOP, signal.SIGKILL):
+            for pid in them:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, number)
 
     def _mine(self, pid: int, kind: str) -> bool:
         try:
