@@ -24,6 +24,7 @@ from ...core import (
 )
 from ._secop_link import Link, Lost, Refusal
 from ._secop_types import ID, Route, from_wire, packed, routes, signals, unpacked
+from ._stops import Stops
 
 _INVALID = ("RangeError", "WrongType", "BadJSON", "BadValue")
 _CERTAIN = (*_INVALID, "ProtocolError", "NoSuchModule", "NoSuchParameter", "NoSuchCommand", "ReadOnly",
@@ -62,7 +63,7 @@ class SecopInstrument:
         self._called, self._to_end = dict[str, str](), set[str]()
         self._stale = set[str]()
         """Modules whose status may be from before what they were last told."""
-        self._stops, self._sending = 0, set[asyncio.Future[None]]()
+        self._stops = Stops(name)
 
     async def describe(self) -> InstrumentDescription:
         await self._link.ready()
@@ -78,16 +79,11 @@ class SecopInstrument:
         action = permit.action
         if action.id in self._began:
             return self._began[action.id]
-        sending = asyncio.get_running_loop().create_future()
-        self._sending.add(sending)
-        try:
+        with self._stops.sending():
             return await self._start(action)
-        finally:
-            self._sending.discard(sending)
-            sending.set_result(None)
 
     async def _start(self, action: Action) -> str:
-        stops = self._stops
+        stops = self._stops.count
         await self._link.ready()
         route = self._routes.get(action.operation)
         if route is None:
@@ -96,9 +92,7 @@ class SecopInstrument:
             data = packed(route, action.settings, action.id)
         except (KeyError, TypeError, ValueError) as error:
             raise NotStarted(f"{route.what} cannot be given {action.settings}: {error!r}", "invalid-input") from None
-        if self._stops != stops:
-            # Nothing begins after a stop because it was on its way.
-            raise NotStarted(f"{self._name}: stopped, before it began", "cancelled")
+        self._stops.none_since(stops)
         verb = {"read": "read", "command": "do"}.get(route.kind, "change")
         began, epoch = time.time(), self._link.epoch
         try:
@@ -111,7 +105,7 @@ class SecopInstrument:
             return self._remember(action.id, [action.id, route.operation.name, None], epoch)
         words = [action.id, route.operation.name, answer if route.kind == "move" else None]
         handle = self._remember(action.id, words, epoch)
-        if self._stops != stops:
+        if self._stops.count != stops:
             self._to_end.add(handle)
         if route.kind != "read" and self._has(route.module, "status"):
             # Its update may come after the answer: what it is now is what the node says when asked. It has begun in any
@@ -211,15 +205,7 @@ class SecopInstrument:
             raise InDoubt(str(error)) from None
 
     async def safe_stop(self) -> None:
-        self._stops += 1
-        sending = [*self._sending]
-        try:
-            await self._stop_all()
-        finally:
-            if sending:
-                # A start that was sent before may arrive after that.
-                await asyncio.wait(sending)
-                await self._stop_all()
+        await self._stops.stop(self._stop_all)
 
     async def _stop_all(self) -> None:
         await self._link.ready()

@@ -7,8 +7,8 @@ every way to learn what came of it, so it is then in doubt.
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
-from contextlib import aclosing, contextmanager, suppress
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,7 @@ from ._sila_runs import (
     values,
 )
 from ._sila_types import argument, bare, signal
+from ._stops import Stops
 
 __all__ = ["Discovered", "SilaInstrument", "discover"]
 
@@ -103,7 +104,7 @@ class SilaInstrument:
         self._calls: dict[str, asyncio.Task[Run]] = {}
         self._began: dict[str, float] = {}
         self._cancelled: dict[str, bool] = {}
-        self._stops, self._sending = 0, set[asyncio.Future[None]]()
+        self._stops = Stops(name)
 
     async def _connected(self) -> Link:
         async with self._opening:
@@ -187,45 +188,29 @@ class SilaInstrument:
         return alike[0] if len(alike) == 1 else None
 
     async def start(self, permit: Permit) -> str:
-        stops = self._stops
+        stops = self._stops.count
         link = await self._ready()
         action = permit.action
         node = self._node(link, action.operation.replace(_READ, "", 1))
         if node is None or hasattr(node, "parameters") == (_READ in action.operation):
             raise NotStarted(f"{self.name} has no operation {action.operation!r}", "invalid-input")
         if not hasattr(node, "parameters"):
-            self._unless_stopped(stops)
+            self._stops.none_since(stops)
             return self._keep(node, action.id, read_once(link, node))
         try:
             message = await link.message(node, action.settings)
         except ValueError as error:
             raise NotStarted(f"{action.operation}: {error}", "invalid-input") from error
-        self._unless_stopped(stops)
-        with self._under_way():
+        self._stops.none_since(stops)
+        with self._stops.sending():
             if not is_observable(node):
                 return await self._called(link, node, message, action.id)
             handle = await self._begun(link, node, message, action)
-            if self._stops != stops:
+            if self._stops.count != stops:
                 # The server may have handled the stop first. Where this fails, the stop is repeated, and says so.
                 with suppress(NotStarted, Unavailable):
                     await self.cancel(handle)
             return handle
-
-    def _unless_stopped(self, stops: int) -> None:
-        """Called right before anything is sent: nothing begins after a stop because it was on its way."""
-        if self._stops != stops:
-            raise NotStarted(f"{self.name}: stopped, before it began", "cancelled")
-
-    @contextmanager
-    def _under_way(self) -> Iterator[None]:
-        """While something is sent and not answered, a stop may overtake it."""
-        sending = asyncio.get_running_loop().create_future()
-        self._sending.add(sending)
-        try:
-            yield
-        finally:
-            self._sending.discard(sending)
-            sending.set_result(None)
 
     async def _begun(self, link: Link, node: Any, message: Any, action: Action) -> str:
         """The handle of an observable command, which is sent once."""
@@ -403,15 +388,7 @@ class SilaInstrument:
 
         Raises NotStarted where there is neither or one was refused, and InDoubt where one got no answer.
         """
-        self._stops += 1
-        sending = [*self._sending]
-        try:
-            await self._stop_all()
-        finally:
-            if sending:
-                # What was sent before may be handled after all that. Its answer has a deadline.
-                await asyncio.wait(sending)
-                await self._stop_all()
+        await self._stops.stop(self._stop_all)
 
     async def _stop_all(self) -> None:
         link = await self._connected()

@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from urllib.parse import urlparse
 
@@ -16,6 +17,7 @@ from asyncua import Client, ua
 from firstlight.core import ENDED, Action, InDoubt, InstrumentDescription, NotStarted, Permit, Reading, Run, Unavailable
 
 from .._remembered import remember
+from .._stops import Stops
 from . import _functions, _programs
 from ._calls import Calls
 from ._lads import STILL, Machine, Model, Wishes, model, state_name, stop
@@ -92,7 +94,7 @@ class OpcuaInstrument:
         self._tracks = dict[str, _programs.Track]()
         self._begun, self._doubted = dict[str, str](), set[str]()
         self._cancelled = set[str]()
-        self._stops, self._sending = 0, set[asyncio.Future[None]]()
+        self._stops = Stops(name)
 
     async def describe(self) -> InstrumentDescription:
         """What it can do, as the server's address space says."""
@@ -113,27 +115,17 @@ class OpcuaInstrument:
         action = permit.action
         if action.id in self._begun:
             return self._begun[action.id]
-        sending = asyncio.get_running_loop().create_future()
-        self._sending.add(sending)
         try:
-            handle = str(await self._start(action))
+            with self._stops.sending():
+                handle = str(await self._start(action))
         except (InDoubt, asyncio.CancelledError):
             # A result that is not there yet may still come.
             self._doubted.add(action.id)
             raise
-        finally:
-            self._sending.discard(sending)
-            sending.set_result(None)
         return remember(self._begun, action.id, handle)
 
     async def _start(self, action: Action) -> _Handle:
-        stops = self._stops
-
-        def unless_stopped() -> None:
-            if self._stops != stops:
-                # Nothing begins after a stop because it was on its way.
-                raise NotStarted(f"{self.name}: stopped, before it began", "cancelled")
-
+        unless_stopped = partial(self._stops.none_since, self._stops.count)
         connection = await self._link.connection()
         what = await self._what(connection)
         if isinstance(what, Model):
@@ -347,15 +339,7 @@ class OpcuaInstrument:
 
     async def safe_stop(self) -> None:
         """Stop every functional unit and control function, and wait until they are still."""
-        self._stops += 1
-        sending = [*self._sending]
-        try:
-            await self._stop_all()
-        finally:
-            if sending:
-                # A start that was sent before may arrive after all that.
-                await asyncio.wait(sending)
-                await self._stop_all()
+        await self._stops.stop(self._stop_all)
 
     async def _stop_all(self) -> None:
         connection = await self._link.connection()
