@@ -11,7 +11,7 @@ TOGETHER := critical-materials biotechnology rna-design fission space quantum qe
 LEAN     := fusion analog
 APART    := cathodes lattice
 
-.PHONY: run test test-computers test-lab test-rest check lint bench bench-compute domains setup setup-dev setup-peers setup-engines setup-instruments peers clean setup-madsci setup-queueserver $(addprefix setup-,$(TOGETHER) $(LEAN) $(APART))
+.PHONY: run test test-computers test-lab test-rest check lint bench bench-compute domains setup setup-dev setup-peers setup-engines setup-instruments peers clean setup-madsci setup-queueserver setup-fabric $(addprefix setup-,$(TOGETHER) $(LEAN) $(APART))
 
 run: $(VENV)/run.stamp  ## Run the critical-materials campaign, live, and write its report
 	$(BIN)/firstlight run critical-materials --trials 60 --parallel 4 --seed 1 --baseline 5 --data-dir $(HOME_)
@@ -23,7 +23,7 @@ test: $(VENV)/dev.stamp  ## Pass the tests
 	$(MAKE) --no-print-directory test-lab
 
 # Environments of other people's software, against which tests run.
-OTHERS := setup-peers setup-instruments setup-madsci setup-queueserver
+OTHERS := setup-peers setup-instruments setup-madsci setup-queueserver setup-fabric
 # Tests of batch systems and pilots wait most of the time, and the others work: side by side they take half as long.
 COMPUTERS := tests/facilities/slurm tests/facilities/pilots tests/facilities/iri tests/journeys/test_anywhere.py
 # Tests of instruments run many servers at once, which must answer in time: nothing else runs beside them.
@@ -32,7 +32,7 @@ LAB := tests/facilities/lab tests/cli/test_lab.py tests/journeys/test_autonomous
 test-computers: $(VENV)/dev.stamp
 	$(BIN)/pytest -p no:cacheprovider $(COMPUTERS)
 
-test-rest: $(VENV)/dev.stamp
+test-rest: $(VENV)/dev.stamp $(VENV)/fabric.stamp
 	$(BIN)/pytest $(addprefix --ignore=,$(COMPUTERS) $(LAB))
 
 test-lab: $(VENV)/dev.stamp $(VENV)/instruments.stamp $(VENV)/madsci.stamp $(VENV)/queueserver.stamp
@@ -125,6 +125,14 @@ setup-queueserver: $(VENV)/queueserver.stamp
 $(VENV)/queueserver.stamp: constraints-queueserver.txt | $(BIN)/pip
 	$(PYTHON) -m venv $(VENV)/queueserver
 	$(VENV)/queueserver/bin/pip install --quiet --no-deps -r constraints-queueserver.txt
+	touch $@
+
+# Other people's data facilities, and judges of the packages that we write.
+setup-fabric: $(VENV)/fabric.stamp
+
+$(VENV)/fabric.stamp: constraints-fabric.txt | $(BIN)/pip
+	$(PYTHON) -m venv $(VENV)/fabric
+	$(VENV)/fabric/bin/pip install --quiet -r constraints-fabric.txt
 	touch $@
 
 # ---- one domain's simulator: make setup-NAME

@@ -15,7 +15,9 @@ from importlib.metadata import EntryPoint, entry_points
 from inspect import signature
 from typing import Any, Literal
 
-Group = Literal["strategies", "procedures", "policies", "facilities", "catalogs", "journals", "learners", "domains"]
+Group = Literal[
+    "strategies", "procedures", "policies", "facilities", "catalogs", "journals", "learners", "domains", "sources"
+]
 
 
 GIVEN = ("root", "assets", "convert", "quantity", "instruments")

@@ -24,9 +24,9 @@ from pyroaring import BitMap
 
 from firstlight.core import Unavailable, Value
 
-from ._records import Card, Record, Variable
+from ._records import Card, File, Record, Variable, digest_of_files
 
-__all__ = ["Card", "Found", "Index", "Page", "Query", "Range", "Record", "Variable"]
+__all__ = ["Card", "File", "Found", "Index", "Page", "Query", "Range", "Record", "Variable", "digest_of_files"]
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS records(
