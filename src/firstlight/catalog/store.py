@@ -1,0 +1,255 @@
+"""Bytes kept by their digest, and documents by their name, in a directory or an object store."""
+
+import hashlib
+import os
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+from firstlight.core import Unavailable
+
+Progress = Callable[[int], None]
+"""Told how many more bytes have passed."""
+_CHUNK = 1 << 20
+_OBJECTS = ("s3", "gs", "az")
+
+
+class Damaged(OSError):
+    """Bytes that are not those that their digest promises."""
+
+
+class _Place(Protocol):
+    """Where keys have bytes. What is written appears whole or not at all."""
+
+    def write(self, key: str, chunks: Iterable[bytes]) -> None: ...
+    def open(self, key: str) -> BinaryIO:
+        """Raises FileNotFoundError."""
+        ...
+
+    def exists(self, key: str) -> bool: ...
+    def keys(self, below: str) -> Iterator[str]: ...
+
+
+class Store:
+    """Bytes under `sha256/ab/ab12...`, documents under their names. Nothing that is kept by its digest ever changes.
+
+    `address` is a directory, or an object store ("s3://bucket/prefix", with `options` such as `endpoint`), reached
+    through fsspec and obstore, which takes credentials from the environment. Several processes may use one at once.
+    Raises OSError where a disk refuses, `Unavailable` where a store cannot be reached.
+    """
+
+    def __init__(self, address: str | Path, options: Mapping[str, Any] | None = None) -> None:
+        self.address = str(address)
+        local = "://" not in self.address
+        self._place: _Place = _Directory(Path(address)) if local else _Objects(self.address, options or {})
+
+    # ------------------------------------------------------------------ bytes by digest
+
+    def put(self, file: Path, progress: Progress | None = None) -> tuple[str, int]:
+        """Take a file in; its digest and its size in bytes. Memory does not grow with it.
+
+        Raises Damaged where it is changed meanwhile, OSError where it cannot be read.
+        """
+        digest, size = digest_of(file)
+        if not self.holds(digest):
+            with open(file, "rb") as source:
+                self._place.write(_key(digest), _checked(_chunks(source, progress), digest, file))
+        elif progress is not None:
+            progress(size)
+        return digest, size
+
+    def put_bytes(self, content: bytes) -> str:
+        """Take bytes in; their digest."""
+        digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+        if not self.holds(digest):
+            self._place.write(_key(digest), [content])
+        return digest
+
+    def holds(self, digest: str) -> bool:
+        """Raises ValueError for what is no digest."""
+        return self._place.exists(_key(digest))
+
+    def open(self, digest: str) -> BinaryIO:
+        """The bytes, to be read; they are not verified. Raises FileNotFoundError."""
+        return self._place.open(_key(digest))
+
+    def fetch(self, digest: str, to: Path, progress: Progress | None = None) -> None:
+        """Copy bytes into a file, which is whole or not there. Raises Damaged, FileNotFoundError."""
+        with closing(self.open(digest)) as source:
+            chunks = _checked(_chunks(source, progress), digest, f"{self.address}/{_key(digest)}")
+            _Directory(to.parent).write(to.name, chunks)
+
+    def path(self, digest: str) -> Path | None:
+        """Where the bytes are on this machine, None where they are elsewhere. Raises FileNotFoundError."""
+        if not isinstance(self._place, _Directory):
+            return None
+        path = self._place.root / _key(digest)
+        if not path.exists():
+            raise FileNotFoundError(f"{path}: there is nothing of this digest")
+        return path
+
+    def check(self, digest: str) -> int:
+        """Read all of it, and compare; its size. Raises Damaged, FileNotFoundError."""
+        with closing(self.open(digest)) as source:
+            return sum(map(len, _checked(_chunks(source), digest, f"{self.address}/{_key(digest)}")))
+
+    # ------------------------------------------------------------------ documents by name
+
+    def write(self, name: str, content: bytes) -> None:
+        """Keep a document under its name, which may have "/" and leads nowhere else."""
+        self._place.write(_named(name), [content])
+
+    def read(self, name: str) -> bytes:
+        """Raises FileNotFoundError."""
+        with closing(self._place.open(_named(name))) as file:
+            return file.read()
+
+    def names(self, below: str) -> list[str]:
+        """The names of all documents below this one, in order."""
+        return sorted(self._place.keys(_named(below)))
+
+
+class _Directory:
+    """Files of this machine, synced to disk."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def write(self, key: str, chunks: Iterable[bytes]) -> None:
+        path = self.root / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        private = path.with_name(f".{path.name[:80]}-{os.getpid()}-{secrets.token_hex(4)}")
+        try:
+            with open(private, "xb") as file:
+                for chunk in chunks:
+                    file.write(chunk)
+                file.flush()
+                os.fsync(file.fileno())
+            private.chmod(0o644)
+            private.replace(path)
+            _sync(path.parent)
+        finally:
+            private.unlink(missing_ok=True)
+
+    def open(self, key: str) -> BinaryIO:
+        return open(self.root / key, "rb")
+
+    def exists(self, key: str) -> bool:
+        return (self.root / key).exists()
+
+    def keys(self, below: str) -> Iterator[str]:
+        for path in (self.root / below).rglob("*"):
+            if path.is_file() and not path.name.startswith("."):
+                yield path.relative_to(self.root).as_posix()
+
+
+class _Objects:
+    """Objects of a store, through fsspec."""
+
+    def __init__(self, address: str, options: Mapping[str, Any]) -> None:
+        protocol, _, path = address.partition("://")
+        self._address, self._root = address, path.strip("/")
+        with self._reachable():
+            self._fs = _file_system(protocol, options)
+
+    def write(self, key: str, chunks: Iterable[bytes]) -> None:
+        with self._reachable():
+            file = self._fs.open(f"{self._root}/{key}", "wb")
+            try:
+                for chunk in chunks:
+                    file.write(chunk)
+            except BaseException:
+                file.closed = True  # Closing it would make an object of what has come so far.
+                raise
+            file.close()
+
+    def open(self, key: str) -> BinaryIO:
+        with self._reachable():
+            if not self.exists(key):
+                raise FileNotFoundError(f"{self._address}/{key}: there is no such object")
+            opened: BinaryIO = self._fs.open(f"{self._root}/{key}", "rb")
+            return opened
+
+    def exists(self, key: str) -> bool:
+        with self._reachable():
+            return bool(self._fs.exists(f"{self._root}/{key}"))
+
+    def keys(self, below: str) -> Iterator[str]:
+        with self._reachable():
+            try:
+                found = list(self._fs.find(f"{self._root}/{below}"))
+            except FileNotFoundError:
+                return
+        yield from (name.removeprefix(f"{self._root}/") for name in found)
+
+    @contextmanager
+    def _reachable(self) -> Iterator[None]:
+        try:
+            yield
+        except (Unavailable, FileNotFoundError, Damaged):
+            raise
+        except Exception as error:
+            # Each library of each store has errors of its own, and what they have in common is that it did not work.
+            raise Unavailable(f"the store {self._address} cannot be used: {_first_line(error)}") from error
+
+
+def _file_system(protocol: str, options: Mapping[str, Any]) -> Any:
+    # Other file systems of fsspec show a file before it is whole.
+    if protocol not in _OBJECTS:
+        raise Unavailable(f"{protocol}:// is no store that is known: use a directory, or {', '.join(_OBJECTS)}")
+    try:
+        from obstore.fsspec import FsspecStore  # noqa: PLC0415 - few use it, and it takes a while to load
+    except ImportError as error:
+        raise Unavailable("object stores want obstore: pip install 'firstlight[data]'") from error
+    make: Any = FsspecStore
+    plain = str(options.get("endpoint", "")).startswith("http://")
+    return make(protocol, config=dict(options), client_options={"allow_http": plain})
+
+
+def digest_of(file: Path) -> tuple[str, int]:
+    """The digest of a file, and its size in bytes. Raises OSError."""
+    with open(file, "rb") as source:
+        return f"sha256:{hashlib.file_digest(source, 'sha256').hexdigest()}", source.tell()
+
+
+def _chunks(source: BinaryIO, progress: Progress | None = None) -> Iterator[bytes]:
+    while chunk := source.read(_CHUNK):
+        yield chunk
+        if progress is not None:
+            progress(len(chunk))
+
+
+def _checked(chunks: Iterable[bytes], digest: str, what: object) -> Iterator[bytes]:
+    found = hashlib.sha256()
+    for chunk in chunks:
+        found.update(chunk)
+        yield chunk
+    if (made := f"sha256:{found.hexdigest()}") != digest:
+        raise Damaged(f"{what} is {made}, and not {digest}: it was changed or damaged")
+
+
+def _key(digest: str) -> str:
+    kind, _, name = digest.partition(":")
+    if kind != "sha256" or len(name) != 64 or not set(name) <= set("0123456789abcdef"):
+        raise ValueError(f"{digest!r} is not a digest: sha256: and 64 hexadecimal digits")
+    return f"{kind}/{name[:2]}/{name}"
+
+
+def _named(name: str) -> str:
+    if not name or any(part in ("", ".", "..") or part.startswith(".") for part in name.split("/")):
+        raise ValueError(f"{name!r} cannot be the name of a document")
+    return name
+
+
+def _sync(directory: Path) -> None:
+    file = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
