@@ -26,7 +26,7 @@ from .units import PintUnits, split_quantity
 
 if TYPE_CHECKING:
     from . import backtest
-    from .catalog.index import Index
+    from .catalog.library import Library
     from .facilities.lab.facility import LabFacility
 
 SHIPPED_WITH = (
@@ -376,19 +376,34 @@ class App:
     @property
     def catalog(self) -> core.Catalog:
         if self._catalog is None:
-            self._catalog = plugins.make("catalogs", "file", {"root": self.settings.data_dir / "catalog"})
+            options = {
+                "root": self.settings.data_dir / "catalog", "library": self.library, "history": self.journal.read,
+                "computing": tuple(name for name in self.kinds if not self.measures(name)),
+            }  # fmt: skip
+            self._catalog = plugins.make("catalogs", "file", options)
         return self._catalog
 
-    def index(self) -> "Index":
-        """What the catalog has, to be searched; whoever asks closes it. Raises core.Unavailable."""
-        from .catalog.file import open_index  # Few verbs search, and it takes a while to load.
+    def library(self) -> "Library":
+        """All data of this data directory; whoever asks closes it. Raises core.Unavailable."""
+        from .catalog.library import Library  # Few verbs use it, and it takes a while to load.
+        from .catalog.store import Store
 
-        return open_index(self.settings.data_dir / "catalog", self.units.convert)
+        told = dict(self.settings.catalog)
+        address, index = told.pop("store", ""), told.pop("index", "")
+        root = self.settings.data_dir / "catalog"
+        store = Store(address, told) if address else Store(root)
+        return Library(root, store, index, self.units.convert, lent=[Store(self.assets.root)])
+
+    def measures(self, facility: str) -> bool:
+        """Whether what a facility reports was measured, and not computed: a laboratory measures, unless the settings
+        say otherwise."""
+        told = self.settings.facilities.get(facility, {}).get("measures")
+        return bool(told) if told is not None else self._is_laboratory(facility)
 
 
 def make_facility(kind: str, root: Path, assets: Path, options: Mapping[str, Any]) -> core.Facility:
     """A facility of a kind, with its own options. Raises UnknownPart, or BrokenPart saying which option is wrong."""
-    own = {key: value for key, value in options.items() if key != "kind"}
+    own = {key: value for key, value in options.items() if key not in ("kind", "measures")}
     if getattr(plugins.load("facilities", kind), "laboratory", False):
         # Instruments have units of their own, and parts do not know one another.
         own |= {"convert": PintUnits().convert, "quantity": split_quantity}

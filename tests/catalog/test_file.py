@@ -8,9 +8,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
+from arro3.io import read_parquet
 
 from firstlight import core
 from firstlight.catalog import FileCatalog
@@ -29,6 +31,13 @@ def ingest(root: Path, *numbers: int) -> list[str]:
 
 def publish(root: Path) -> tuple[str, str, int]:
     return asyncio.run(FileCatalog(root).publish(CAMPAIGN))
+
+
+def described(parquet: Path) -> dict[str, Any]:
+    """What a dataset's file says of itself."""
+    ((_, about),) = read_parquet(parquet).schema.metadata_str.items()
+    found: dict[str, Any] = msgspec.json.decode(about)
+    return found
 
 
 def rows_file(root: Path) -> Path:
@@ -145,11 +154,11 @@ def test_a_dataset_is_found_by_its_id_and_is_what_its_digest_says(tmp_path: Path
     id, digest, rows = publish(tmp_path)
     path = catalog.dataset(id)
     assert digest == f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
-    about = msgspec.json.decode(path.with_name("dataset.json").read_bytes())
-    assert (about["id"], about["digest"], about["rows"]) == (id, digest, rows) == (id, digest, 3)
+    about = described(path)
+    assert (about["rows"], rows, id) == (3, 3, f"films@{digest[7:19]}")
     assert msgspec.convert(about["spec"], core.CampaignSpec) == CAMPAIGN.spec
-    for unknown in ("films@000000000000", "other@" + id.partition("@")[2], "films@", "films", "films@../x"):
-        with pytest.raises(LookupError, match="there is no dataset"):
+    for unknown in ("films@000000000000", "other@" + id.partition("@")[2], "films@", "inks", "films@../x"):
+        with pytest.raises(LookupError, match="there is no record"):
             catalog.dataset(unknown)
 
 
@@ -158,7 +167,7 @@ def test_versions_are_part_of_the_dataset(tmp_path: Path) -> None:
     catalog = FileCatalog(tmp_path, versions={"phreeqc": "1.1.1"})
     id, _, _ = asyncio.run(catalog.publish(CAMPAIGN))
     assert id != publish(tmp_path)[0]
-    about = msgspec.json.decode(catalog.dataset(id).with_name("dataset.json").read_bytes())
+    about = described(catalog.dataset(id))
     assert about["versions"] == {"phreeqc": "1.1.1"}
 
 

@@ -96,7 +96,7 @@ class Record(Value, frozen=True, forbid_unknown_fields=True):
     `provider` is whose catalog it comes from, "" for our own; `address` where it was got, and `retrieved` when.
     `used` are the ids of what it was made from, `campaign` is the campaign that made it, `software` the versions that
     did, by name; so did `people`, `facilities`, `instruments` and `models`. `synthetic` data were computed and not
-    measured, or made from such data: that is said for ever.
+    measured, or made from such data: that is said for ever. `tags` are facets of its own, with words that are found.
     """
 
     id: str
@@ -121,11 +121,12 @@ class Record(Value, frozen=True, forbid_unknown_fields=True):
     instruments: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
     synthetic: bool = False
+    tags: dict[str, str] = {}
 
     def words(self) -> str:
         """All its text that somebody may search for."""
         said = (self.name, self.card.title, self.card.description, *self.card.creators, *self.card.keywords)
-        return "\n".join([*said, *(v.name for v in self.variables), *self.elements])
+        return "\n".join([*said, *(v.name for v in self.variables), *self.elements, *self.tags.values()])
 
     def terms(self) -> Iterator[tuple[str, str]]:
         """Its facets, each with one value."""
@@ -141,6 +142,7 @@ class Record(Value, frozen=True, forbid_unknown_fields=True):
         yield from (("person", name) for name in self.people)
         yield from (("model", name) for name in self.models)
         yield from (("format", file.media_type) for file in self.files if file.media_type)
+        yield from self.tags.items()
         yield "synthetic", "yes" if self.synthetic else "no"
         said = {
             "licence": self.card.licence, "sensitivity": self.card.sensitivity, "agreement": self.card.agreement,

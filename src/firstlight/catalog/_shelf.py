@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -129,20 +129,37 @@ class Shelf:
         torn = ""
         for number, text in enumerate(content.splitlines(keepends=True), start=1):
             at += len(text)
-            try:
-                read = _decoder.decode(text)
-                row = _row.decode(read.row)
-                sound = text.endswith(b"\n") and digest(bytes(read.row)) == read.digest
-            except msgspec.MsgspecError:
-                sound = False
-            if not sound:
+            sound = _sound(text)
+            if sound is None:
                 torn = torn or f"line {number} of {self._path} is damaged: restore the file or remove the line"
                 continue
             if torn:
                 raise ValueError(torn)
-            kept.append((read.digest, row))
+            kept.append(sound)
             good = at
         return kept, good
+
+
+def read_from(path: Path, at: int) -> Iterator[tuple[str, Row, int]]:
+    """The rows after this byte with their digests, and where each ends; up to the first line that is not sound."""
+    with open(path, "rb") as file:
+        file.seek(at)
+        for text in file:
+            at += len(text)
+            sound = _sound(text)
+            if sound is None:
+                return
+            yield *sound, at
+
+
+def _sound(text: bytes) -> tuple[str, Row] | None:
+    """The digest and the row of a line; None where it is torn or damaged."""
+    try:
+        read = _decoder.decode(text)
+        row = _row.decode(read.row)
+    except msgspec.MsgspecError:
+        return None
+    return (read.digest, row) if text.endswith(b"\n") and digest(bytes(read.row)) == read.digest else None
 
 
 def _sync_directory(path: Path) -> None:

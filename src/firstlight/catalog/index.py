@@ -11,11 +11,12 @@ import sqlite3
 import threading
 import time
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import groupby
 from math import inf, log
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -43,6 +44,7 @@ CREATE TABLE IF NOT EXISTS measured(
     t INTEGER NOT NULL, n INTEGER NOT NULL, low REAL NOT NULL, high REAL NOT NULL, PRIMARY KEY(t, n)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS lineage(id TEXT NOT NULL, used TEXT NOT NULL, PRIMARY KEY(id, used)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS lineage_down ON lineage(used);
+CREATE TABLE IF NOT EXISTS marks(name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS stamp(
     one INTEGER PRIMARY KEY CHECK(one = 1), merged INTEGER NOT NULL, changed INTEGER NOT NULL,
     waiting INTEGER NOT NULL);
@@ -140,9 +142,11 @@ class Index:
 
     # ------------------------------------------------------------------ what comes in
 
-    def add(self, records: Iterable[Record]) -> list[Found]:
+    def add(self, records: Iterable[Record], marks: Mapping[str, int] = MappingProxyType({})) -> list[Found]:
         """Take records in, all or none; what is known already is left as it is. Nothing is ever overwritten: another
-        digest is another version. Raises ValueError where an id is known with another digest."""
+        digest is another version. `marks` are numbers that are kept in the same stroke.
+
+        Raises ValueError where an id is known with another digest."""
         made, now = list[Found](), time.time()
         with self._changing() as db:
             known: dict[tuple[str, str], int] = {}
@@ -174,8 +178,23 @@ class Index:
                 )  # fmt: skip
                 db.executemany("INSERT OR IGNORE INTO lineage VALUES(?, ?)", [(record.id, u) for u in record.used])
                 made.append(Found(record, version + 1, now))
+            for name, value in marks.items():
+                db.execute("INSERT INTO marks VALUES(?, ?) ON CONFLICT(name) DO UPDATE SET value=excluded.value",
+                           (name, value))  # fmt: skip
             self._merge(db)
         return made
+
+    def mark(self, name: str) -> int:
+        """A number that was kept with records, 0 where none was."""
+        with self._lock, self._usable():
+            row = self._db.execute("SELECT value FROM marks WHERE name=?", (name,)).fetchone()
+        return row[0] if row else 0
+
+    def count(self) -> int:
+        """How many versions it has."""
+        with self._lock, self._usable():
+            (found,) = self._db.execute("SELECT COUNT(*) FROM records").fetchone()
+        return int(found)
 
     def retract(self, id: str, reason: str, by: str) -> list[Found]:
         """Say that a record is not to be used any more; all that was made from it. It stays where it is, marked.

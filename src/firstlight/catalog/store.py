@@ -45,6 +45,11 @@ class Store:
         local = "://" not in self.address
         self._place: _Place = _Directory(Path(address)) if local else _Objects(self.address, options or {})
 
+    @property
+    def remote(self) -> bool:
+        """Whether it is on another machine."""
+        return isinstance(self._place, _Objects)
+
     # ------------------------------------------------------------------ bytes by digest
 
     def put(self, file: Path, progress: Progress | None = None) -> tuple[str, int]:

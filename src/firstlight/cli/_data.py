@@ -1,7 +1,6 @@
 """Verbs for data: find what has been published, look at it, and say that it is not to be used any more."""
 
 import re
-from contextlib import closing
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -37,6 +36,7 @@ Ranges = Annotated[
 ]  # fmt: skip
 Since = Annotated[str, typer.Option(metavar="DATE", help="Made since then.", show_default=False)]
 Until = Annotated[str, typer.Option(metavar="DATE", help="Made before then.", show_default=False)]
+Trials = Annotated[bool, typer.Option("--trials", help="Single trials of campaigns, those that run included.")]
 Every = Annotated[bool, typer.Option("--every", help="Earlier versions and what was retracted, too.")]
 Limit = Annotated[int, typer.Option(min=1, max=1000, help="How many.")]
 After = Annotated[int, typer.Option(min=0, help="Where the page before this ended.", show_default=False)]
@@ -60,15 +60,17 @@ def _data() -> None:
 
 async def search(
     here: Here, text: Words = None, where: Where = None, ranges: Ranges = None, since: Since = "", until: Until = "",
-    every: Every = False, limit: Limit = 20, after: After = 0,
+    trials: Trials = False, every: Every = False, limit: Limit = 20, after: After = 0,
 ) -> None:  # fmt: skip
-    """Find datasets by words, facets, ranges of their variables and time; without any, the newest."""
+    """Find datasets (or trials) by words, facets, ranges of their variables and time; without any, the newest."""
+    kinds = {"kind": ("trial",) if trials else ("dataset", "model", "asset")}
     query = parts.index.Query(
-        text=" ".join(text or ()), where=_where(where or ()), ranges=tuple(map(_range, ranges or ())),
+        text=" ".join(text or ()), where=kinds | _where(where or ()), ranges=tuple(map(_range, ranges or ())),
         since=_date(since), until=_date(until), every=every,
     )  # fmt: skip
     async with open_app(here) as app:
-        with closing(app.index()) as index:
+        with app.library() as library:
+            index = library.index
             page = index.search(query, limit, after)
     table = columns("dataset", "title", "rows", "made", "version", "variables")
     for found in page.found:
@@ -88,7 +90,8 @@ async def search(
 async def show(here: Here, id: Id) -> None:
     """Show what is known of a dataset: its card, variables and versions, what it was made from and what from it."""
     async with open_app(here) as app:
-        with closing(app.index()) as index:
+        with app.library() as library:
+            index = library.index
             try:
                 found = index.get(id)
             except LookupError as error:
@@ -124,7 +127,8 @@ async def show(here: Here, id: Id) -> None:
 async def retract(here: Here, id: Id, reason: Reason = "") -> None:
     """Say that a dataset is not to be used any more, and list all that was made from it. Nothing is deleted."""
     async with open_app(here) as app:
-        with closing(app.index()) as index:
+        with app.library() as library:
+            index = library.index
             try:
                 version = index.get(id).record.id
                 down = index.retract(version, reason, parts.app.person())

@@ -51,7 +51,7 @@ def up(here: Here, lab: TwinName = "cell", speed: Speed = 60.0, seed: TwinSeed =
     with here.out.status("the robots are starting") if here.live else nullcontext():
         said = _start(directory, speed, seed, faults)
     if lab not in told.facilities:
-        parts.config.add_facility(told, lab, {"kind": "lab", "file": said["file"]})
+        parts.config.add_facility(told, lab, {"kind": "lab", "measures": False, "file": said["file"]})
     table = columns("instrument", "address")
     for name, address in said["instruments"].items():
         table.add_row(name, address)

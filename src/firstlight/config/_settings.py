@@ -15,7 +15,8 @@ from firstlight.core import CALLER
 from ._problems import meant
 
 FILE = "firstlight.toml"
-KEYS = ("journal", "facilities")
+KEYS = ("journal", "facilities", "catalog", "sources")
+_CATALOG = ("store", "index", "endpoint", "region", "access_key_id", "secret_access_key", "skip_signature")
 
 
 class BadSettings(ValueError):
@@ -25,13 +26,16 @@ class BadSettings(ValueError):
 class Settings(Struct, frozen=True, kw_only=True):
     """Of one data directory. `facilities` has a table of options a name, `kind` among them where it differs.
 
-    `journal` is "sqlite", "memory", or a PostgreSQL URL. It and the options may hold secrets: neither is
-    shown by `repr`.
+    `journal` is "sqlite", "memory", or a PostgreSQL URL. `catalog` says where data are kept, if not in the directory:
+    `index` (a PostgreSQL URL), `store` ("s3://bucket/prefix") and options of that store. `sources` has a table of
+    options a name, like `facilities`, for other people's data. All of them may hold secrets: none is shown by `repr`.
     """
 
     data_dir: Path
     journal: str = "sqlite"
     facilities: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    catalog: Mapping[str, Any] = field(default_factory=dict)
+    sources: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def journal_part(self) -> tuple[str, dict[str, Any]]:
         """The name of the journal's part, and its options."""
@@ -60,19 +64,27 @@ def load_settings(data_dir: Path | None, environ: Mapping[str, str]) -> Settings
     table = _table(file)
     for key in table.keys() - set(KEYS):
         raise BadSettings(f"{file}: there is no setting {key!r}. {meant(key, KEYS)}")
-    facilities = table.get("facilities", {})
-    if not isinstance(facilities, dict) or not all(isinstance(options, dict) for options in facilities.values()):
-        raise BadSettings(f"{file}: facilities are tables. Write [facilities.NAME], and its options below.")
+    facilities, sources = _parts(file, table, "facilities"), _parts(file, table, "sources")
     for name, options in facilities.items():
-        if not isinstance(options.get("kind", ""), str):
-            raise BadSettings(f"{file}: facilities.{name}.kind is not text. Name the kind of facility in quotes.")
+        if not isinstance(options.get("measures", False), bool):
+            raise BadSettings(f"{file}: facilities.{name}.measures is true or false, without quotes.")
+    catalog = table.get("catalog", {})
+    if not isinstance(catalog, dict):
+        raise BadSettings(f"{file}: catalog is a table. Write [catalog], and its options below.")
+    for key, value in catalog.items():
+        if key not in _CATALOG:
+            raise BadSettings(f"{file}: there is no option {key!r} of the catalog. {meant(key, _CATALOG)}")
+        if not isinstance(value, str):
+            raise BadSettings(f"{file}: catalog.{key} is not text. Write it in quotes.")
+    if (index := catalog.get("index", "")) and not index.startswith(_POSTGRES):
+        raise BadSettings(f"{file}: catalog.index is none that is known. Leave it out, or use postgresql://HOST/DB.")
     if told := environ.get("FIRSTLIGHT_JOURNAL"):
         journal, origin = told, "$FIRSTLIGHT_JOURNAL"
     else:
         journal, origin = table.get("journal", "sqlite"), f"{file}: journal"
     if not isinstance(journal, str) or not (journal in ("sqlite", "memory") or journal.startswith(_POSTGRES)):
         raise BadSettings(f"{origin} is none that is known. Use sqlite, memory, or postgresql://HOST/DATABASE.")
-    return Settings(data_dir=root, journal=journal, facilities=facilities)
+    return Settings(data_dir=root, journal=journal, facilities=facilities, catalog=catalog, sources=sources)
 
 
 def check_facility_name(name: str) -> None:
@@ -130,6 +142,17 @@ def _toml(value: Any) -> str:
 
 
 _POSTGRES = ("postgresql://", "postgres://")
+
+
+def _parts(file: Path, table: Mapping[str, Any], key: str) -> dict[str, dict[str, Any]]:
+    """Tables of options, each with a name."""
+    found = table.get(key, {})
+    if not isinstance(found, dict) or not all(isinstance(options, dict) for options in found.values()):
+        raise BadSettings(f"{file}: {key} are tables. Write [{key}.NAME], and its options below.")
+    for name, options in found.items():
+        if not isinstance(options.get("kind", ""), str):
+            raise BadSettings(f"{file}: {key}.{name}.kind is not text. Name its kind in quotes.")
+    return found
 
 
 def _table(file: Path) -> dict[str, Any]:
