@@ -26,7 +26,9 @@ from .units import PintUnits, split_quantity
 
 if TYPE_CHECKING:
     from . import backtest
+    from .catalog.index import Query
     from .catalog.library import Library
+    from .catalog.warm import Earlier
     from .facilities.lab.facility import LabFacility
 
 SHIPPED_WITH = (
@@ -133,8 +135,11 @@ class App:
 
     # ------------------------------------------------------------------ campaigns
 
-    async def create(self, spec: CampaignSpec, by: str) -> CampaignSpec:
-        """Open a campaign under the specification's id, or the next free one after it.
+    async def create(
+        self, spec: CampaignSpec, by: str, added: Sequence[core.TrialAdded] = ()
+    ) -> CampaignSpec:  # fmt: skip
+        """Open a campaign under the specification's id, or the next free one after it, with trials that were performed
+        before it.
 
         Its inputs are taken into the data directory. Raises core.Unrelated, and opens none, where it names earlier
         campaigns that cannot inform it, and OSError where an input is not what it was.
@@ -148,7 +153,7 @@ class App:
                 spec = replace(spec, id=f"{wanted}-{number}")
             await self._check_earlier(spec)
             try:
-                await engine.create(spec, self.journal, time.time, by)
+                await engine.create(spec, self.journal, time.time, by, added)
             except (core.Conflict, core.Held):
                 taken.add(spec.id)  # Somebody was quicker.
                 continue
@@ -393,6 +398,14 @@ class App:
         root = self.settings.data_dir / "catalog"
         store = Store(address, told) if address else Store(root)
         return Library(root, store, index, self.units.convert, lent=[Store(self.assets.root)])
+
+    def earlier(self, spec: CampaignSpec, queries: "Sequence[Query]") -> "Earlier":
+        """What datasets that are found tell a campaign, in its units. Raises ValueError where that is nothing."""
+        from .catalog.warm import earlier_trials
+
+        with self.library() as library:
+            found = [f for query in queries for f in library.index.search(query, 1000, facets=()).found]
+            return earlier_trials(library, found, spec, self.units.convert)
 
     def measures(self, facility: str) -> bool:
         """Whether what a facility reports was measured, and not computed: a laboratory measures, unless the settings

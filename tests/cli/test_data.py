@@ -100,7 +100,7 @@ def test_a_dataset_is_shown_and_retracted(shore: Shore, tmp_path: Path) -> None:
     assert shown["versions"] == [shown["id"]]
     assert "Thin films" in mine.do("data", "show", shown["id"])
     assert mine.read("data", "retract", "films", "--reason", "the scale was off") == {
-        "retracted": shown["id"], "downstream": [],
+        "retracted": shown["id"], "downstream": [], "campaigns": [],
     }  # fmt: skip
     assert found(mine.read("data", "search")) == ["steel"]
     assert sorted(found(mine.read("data", "search", "--every"))) == ["films", "steel"]
@@ -124,3 +124,68 @@ def test_an_index_that_is_not_there_is_made_of_what_is(shore: Shore, tmp_path: P
 
 def test_a_directory_without_data_has_none(tmp_path: Path) -> None:
     assert Shore(tmp_path / "new").read("data", "search")["total"] == 0
+
+
+WARM = """
+id: next
+parameters:
+  x: {low: 280, high: 300, unit: K}
+objectives:
+  y: maximize
+budget: {trials: 2}
+strategy: random
+evaluate: shore:look
+"""
+
+
+def test_a_campaign_begins_with_earlier_data(shore: Shore, tmp_path: Path) -> None:
+    mine = Shore(tmp_path / "home")
+    shutil.copytree(shore.home, mine.home, ignore=shutil.ignore_patterns("facilities"))
+    (tmp_path / "shore.py").write_text("def look(point):\n    return {'y': point['x'] / 100}\n")
+    (tmp_path / "next.yaml").write_text(WARM)
+    said = mine.do(
+        "run", str(tmp_path / "next.yaml"), "--no-report", "--with-data", "thin observable=y", "--with-data", "films"
+    )
+    films = mine.read("data", "show", "films")
+    assert f"begins with 3 trials of {films['id']}" in said
+    rows = mine.read("export", "next", "--as", "json", "--output", str(tmp_path / "next.json"))
+    rows = json.loads((tmp_path / "next.json").read_text())["records"]
+    assert len(rows) == 5
+    assert [row["source"] for row in rows[:3]] == [f"{films['id']}#films.{n}" for n in (1, 2, 3)]
+    assert all(283.15 <= row["x"] <= 293.15 for row in rows[:3])
+    made = mine.read("data", "show", "next")
+    assert (made["used"], made["upstream"], made["synthetic"]) == ([films["id"]], [films["id"]], True)
+    down = {"downstream": [made["id"]], "campaigns": ["next"]}
+    assert {key: mine.read("data", "show", "films")[key] for key in down} == down
+    assert f"{made['id']}, campaign next" in mine.do("data", "show", "films")
+    assert mine.read("data", "retract", "films", "--reason", "the scale was off") == {"retracted": films["id"]} | down
+    done = mine.runner.invoke(
+        cli, ["run", str(tmp_path / "next.yaml"), "--with-data", films["id"], "--data-dir", str(mine.home)]
+    )
+    assert (done.exit_code, "is retracted: the scale was off" in done.stderr) == (2, True)
+    assert "next-2" not in mine.do("list")
+
+
+@pytest.mark.parametrize(
+    ("query", "why"),
+    [
+        ("steel", "3: their x is beyond the bounds"),
+        ("gold", "no row of nothing that was found"),
+        ('"films', "No closing quotation"),
+        ("x=3..1", "nothing is from 3 to 1"),
+    ],
+)
+def test_data_that_tell_a_campaign_nothing_are_said(shore: Shore, tmp_path: Path, query: str, why: str) -> None:
+    (tmp_path / "shore.py").write_text("def look(point):\n    return {'y': point['x'] / 100}\n")
+    (tmp_path / "next.yaml").write_text(WARM.replace("high: 300", "high: 281"))
+    words = ["run", str(tmp_path / "next.yaml"), "--with-data", query, "--data-dir", str(shore.home)]
+    done = shore.runner.invoke(cli, words)
+    assert (done.exit_code, why in done.stderr) == (2, True), done.output
+
+
+def test_trials_are_found_one_by_one(shore: Shore) -> None:
+    page = shore.read("data", "search", "--trials", "--where", "campaign=films", "--range", "x=10..20 degC")
+    assert sorted(found(page)) == ["films.1", "films.2", "films.3"]
+    one = page["found"][0]
+    assert {v["name"]: v["low"] for v in one["variables"]}["y"] == pytest.approx(one["variables"][0]["low"] / 100)
+    assert page["facets"]["outcome"] == {"succeeded": 3}

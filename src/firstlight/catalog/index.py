@@ -83,11 +83,13 @@ class Range(Value, frozen=True):
 class Query(Value, frozen=True):
     """What is looked for: all of this holds of what is found.
 
-    `where` has, by facet, values of which a record must have one; `since` and `until` bound when the data were made.
+    `ids` are the only ones that are looked at, where any are given. `where` has, by facet, values of which a record
+    must have one; `since` and `until` bound when the data were made.
     Only the newest version of each name is found, and nothing retracted, unless `every` version is asked for.
     """
 
     text: str = ""
+    ids: tuple[str, ...] = ()
     where: dict[str, tuple[str, ...]] = {}
     ranges: tuple[Range, ...] = ()
     since: float | None = None
@@ -262,6 +264,10 @@ class Index:
         if not query.every:
             for value in ("superseded", "retracted"):
                 hits -= self._having(_STATE, value)
+        if query.ids:
+            hits &= BitMap(
+                n for id in query.ids for (n,) in self._db.execute("SELECT n FROM records WHERE id=?", (id,))
+            )
         for facet, values in query.where.items():
             hits &= BitMap.union(BitMap(), *(self._having(facet, value) for value in values))
         for wanted in query.ranges:
@@ -274,7 +280,7 @@ class Index:
             hits &= some
         order = self._ranked(hits, sought, matching, last) if matching and len(hits) <= _RANKED else None
         chosen, more = _page(hits, order, limit, after)
-        found = dict(self._numbered(chosen))
+        shown = dict(self._numbered(chosen))
         counts = dict[str, dict[str, int]]()
         for t, facet, value in self._db.execute(
             "SELECT t, facet, value FROM terms WHERE facet NOT IN (?, ?, ?)", (_STATE, _WORD, _NUMBER)
@@ -282,7 +288,7 @@ class Index:
             if (facets is None or facet in facets) and (count := hits.intersection_cardinality(self._of(t))):
                 counts.setdefault(facet, {})[value] = count
         ordered = {f: dict(sorted(v.items(), key=lambda item: (-item[1], item[0]))) for f, v in sorted(counts.items())}
-        return Page(len(hits), tuple(found[n] for n in chosen), ordered, more)
+        return Page(len(hits), tuple(shown[n] for n in chosen), ordered, more)
 
     def _ranked(
         self, hits: BitMap, sought: Sequence[tuple[str, bool]], matching: Sequence[BitMap], last: int

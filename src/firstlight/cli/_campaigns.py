@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from .. import core
-from . import _live, _spec
+from . import _data, _live, _spec
 from . import _parts as parts
 from . import _words as words
 from ._documents import campaign_document
@@ -27,6 +27,13 @@ Strategy = Annotated[str | None, typer.Option(help="What chooses the points.", s
 Name = Annotated[str | None, typer.Option(metavar="ID", help="The campaign's id.", show_default=False)]
 Facility = Annotated[str | None, typer.Option(help="Where all its actions are performed.", show_default=False)]
 Baseline = Annotated[int, typer.Option(metavar="N", min=0, help="Then run N campaigns with random points, to compare.")]
+WithData = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="QUERY", show_default=False,
+        help='Earlier data to begin with: a dataset, or what `data search` would find ("films observable=yield").',
+    ),
+]  # fmt: skip
 WithReport = Annotated[bool, typer.Option("--report/--no-report", help="Write the report at the end.")]
 Reason = Annotated[str, typer.Option(help="Why, for the journal.", show_default=False)]
 
@@ -59,8 +66,8 @@ def register(app: typer.Typer) -> None:
 
 async def run(
     here: Here, source: Source, trials: Trials = None, parallel: Parallel = None, seed: Seed = None,
-    strategy: Strategy = None, name: Name = None, facility: Facility = None, baseline: Baseline = 0,
-    with_report: WithReport = True,
+    strategy: Strategy = None, name: Name = None, facility: Facility = None, with_data: WithData = None,
+    baseline: Baseline = 0, with_report: WithReport = True,
 ) -> Exit | None:  # fmt: skip
     """Run a campaign, and show it live; at the end, write its report."""
     changes = _spec.Changes(
@@ -69,7 +76,8 @@ async def run(
     spec = _spec.read(here, source, changes)
     async with open_app(here) as app:
         await _rehearse(here, app, spec)
-        spec = await app.create(spec, parts.app.person())
+        added = _data.earlier(here, app, spec, with_data) if with_data else ()
+        spec = await app.create(spec, parts.app.person(), added)
         here.say(f"campaign {spec.id}")
         await _run(here, app, spec.id, 0, from_start=True)
         if baseline:

@@ -1,6 +1,8 @@
 """Verbs for data: find what has been published, look at it, and say that it is not to be used any more."""
 
 import re
+import shlex
+from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,13 +12,16 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from .. import core
 from . import _parts as parts
 from . import _words as words
 from ._output import Exit, Here, Problem, columns
 from ._verb import open_app, verb
 
 if TYPE_CHECKING:
-    from ..catalog.index import Found
+    from collections.abc import Sequence
+
+    from ..catalog.index import Found, Index, Query
 
 Words = Annotated[
     list[str] | None,
@@ -108,7 +113,7 @@ async def show(here: Here, id: Id) -> None:
         "campaign": r.campaign, "digest": r.digest, "licence": r.card.licence, "sensitivity": r.card.sensitivity,
         "retracted": f"{found.retracted} ({found.by})" if found.retracted else "",
         "versions": ", ".join(f"{f.version}: {f.record.id}{' (retracted)' if f.retracted else ''}" for f in versions),
-        "made from": ", ".join(_name(f) for f in up), "used by": ", ".join(_name(f) for f in down),
+        "made from": _names(up), "used by": _names(down),
     }  # fmt: skip
     for name, value in told.items():
         if value:
@@ -119,7 +124,7 @@ async def show(here: Here, id: Id) -> None:
         table.add_row(v.name, v.role, v.unit, *ends)
     document = _document(found) | {
         "versions": [f.record.id for f in versions], "upstream": [f.record.id for f in up],
-        "downstream": [f.record.id for f in down],
+        **_downstream(down),
     }  # fmt: skip
     here.tell(document, Group(lines, Text(""), table))
 
@@ -135,11 +140,47 @@ async def retract(here: Here, id: Id, reason: Reason = "") -> None:
             except (LookupError, ValueError) as error:
                 hint = 'Say it with --reason "...".' if isinstance(error, ValueError) else ""
                 raise Problem(Exit.BAD_INPUT, str(error), hint=hint) from error
-    affected = f"; made from it: {', '.join(f.record.id for f in down)}" if down else "; nothing known was made from it"
-    here.tell({"retracted": version, "downstream": [f.record.id for f in down]}, f"{version} is retracted{affected}")
+    affected = f"; made from it: {_names(down)}" if down else "; nothing known was made from it"
+    here.tell({"retracted": version, **_downstream(down)}, f"{version} is retracted{affected}")
+
+
+def earlier(
+    here: Here, app: "parts.app.App", spec: core.CampaignSpec, queries: list[str]
+) -> tuple[core.TrialAdded, ...]:  # fmt: skip
+    """What earlier data tell a campaign; a person is told of each dataset, and of what was left out."""
+    with app.library() as library:
+        asked = [_query(library.index, text) for text in queries]
+    try:
+        found = app.earlier(spec, asked)
+    except ValueError as error:
+        raise Problem(
+            Exit.BAD_INPUT, f"--with-data: {error}",
+            hint="`firstlight data search` finds datasets, `firstlight data show` tells what one has.",
+        ) from error  # fmt: skip
+    here.say(f"begins with {words.plural(len(found.trials), 'trial')} of {', '.join(found.used)}")
+    for why, count in found.left_out.items():
+        here.warn(f"{words.plural(count, 'row')} left out: {why}")
+    return found.trials
 
 
 # ------------------------------------------------------------------ what is typed
+
+
+def _query(index: "Index", text: str) -> "Query":
+    """A query in one line: the id or name of a dataset, or words, FACET=VALUE and VARIABLE=LOW..HIGH."""
+    with suppress(LookupError):
+        id = index.get(text.strip()).record.id
+        return parts.index.Query(ids=(id,), where={"kind": ("dataset",)}, every=True)
+    try:
+        said = shlex.split(text)
+    except ValueError as error:
+        raise Problem(Exit.BAD_INPUT, f"{text!r}: {error}", hint="Close what is quoted.") from error
+    ranges = [word for word in said if "=" in word and ".." in word]
+    facets = [word for word in said if "=" in word and word not in ranges]
+    return parts.index.Query(
+        text=" ".join(word for word in said if "=" not in word), ranges=tuple(map(_range, ranges)),
+        where=_where(facets) | {"kind": ("dataset",)},
+    )  # fmt: skip
 
 
 def _where(given: "list[str] | tuple[()]") -> dict[str, tuple[str, ...]]:
@@ -190,6 +231,17 @@ def _facets(facets: dict[str, dict[str, int]]) -> Table:
 
 def _name(found: "Found") -> str:
     return f"{found.record.id}{f' (retracted: {found.retracted})' if found.retracted else ''}"
+
+
+def _names(found: "Sequence[Found]") -> str:
+    campaigns = [f"campaign {id}" for id in _downstream(found)["campaigns"]]
+    return ", ".join([_name(f) for f in found if f.record.kind != "trial"] + campaigns)
+
+
+def _downstream(found: "Sequence[Found]") -> dict[str, list[str]]:
+    """What was made from something, and the campaigns that began with it: their trials are too many to be told."""
+    campaigns = dict.fromkeys(f.record.campaign for f in found if f.record.campaign)
+    return {"downstream": [f.record.id for f in found if f.record.kind != "trial"], "campaigns": list(campaigns)}
 
 
 def _document(found: "Found") -> dict[str, Any]:

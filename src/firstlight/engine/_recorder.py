@@ -141,11 +141,22 @@ async def append_all(journal: Journal, lease: Lease, entries: Sequence[tuple[Ent
             raise end
 
 
-async def create(spec: CampaignSpec, journal: Journal, clock: Clock, by: str) -> None:
-    """Open a new campaign. Raises Conflict where the id is taken, Held where somebody is about to take it."""
+async def create(
+    spec: CampaignSpec, journal: Journal, clock: Clock, by: str, added: Sequence[core.TrialAdded] = ()
+) -> None:  # fmt: skip
+    """Open a new campaign, with trials that were performed before it. Raises Conflict where the id is taken, Held where
+    somebody is about to take it, and InconsistentError where such a trial cannot follow."""
     lease = await journal.lease(spec.id, by)
     try:
-        await journal.append(lease, Entry(seq=1, at=clock(), by=by, fact=core.CampaignOpened(spec=spec)))
+        entries = [Entry(seq=1, at=clock(), by=by, fact=core.CampaignOpened(spec=spec))]
+        campaign, ledger = core.open_campaign(entries[0]), Ledger()
+        ledger.add(entries[0])
+        for fact in added:
+            whole = ledger.completed(replace(fact, trial=core.next_trial(campaign)))
+            entries.append(Entry(seq=campaign.seq + 1, at=campaign.last, by=by, fact=whole))
+            campaign = core.reduce(campaign, entries[-1])
+            ledger.add(entries[-1])
+        await append_all(journal, lease, [(entry, "") for entry in entries])
     finally:
         await lease.release()
 
