@@ -156,7 +156,10 @@ async def create(
             entries.append(Entry(seq=campaign.seq + 1, at=campaign.last, by=by, fact=whole))
             campaign = core.reduce(campaign, entries[-1])
             ledger.add(entries[-1])
-        await append_all(journal, lease, [(entry, "") for entry in entries])
+        if added:
+            await append_all(journal, lease, [(entry, "") for entry in entries])
+        else:
+            await journal.append(lease, entries[0])
     finally:
         await lease.release()
 
