@@ -63,14 +63,15 @@ def numbered(db: Session, stamp: Stamp, terms: Mapping[str, bool]) -> tuple[Stam
 
 
 def keep(
-    db: Session, stamp: Stamp, tags: Sequence[tuple[int, int]], ends: Sequence[tuple[int, int, float, float]] = ()
-) -> Stamp:
-    """Let tags (term and record) and ends of values (of what, of which record, from, to) wait; or write blocks anew."""
-    pairs = np.array(tags, np.uint64).reshape(-1, 2)
-    whole = np.sort((pairs[:, 0] << np.uint64(_N)) | pairs[:, 1])
+    db: Session, stamp: Stamp, ts: Sequence[int], ns: Sequence[int],
+    ends: Sequence[tuple[int, int, float, float]] = (),
+) -> Stamp:  # fmt: skip
+    """Let tags (terms, and the record of each) and ends of values (of what, of which record, from, to) wait; or write
+    blocks anew."""
+    whole = np.sort(np.array(ts, np.uint64) << np.uint64(_N) | np.array(ns, np.uint64))
     content = (whole.astype("<u8").tobytes(), np.array(list(ends), _WAITING).tobytes())
     db.execute("INSERT INTO waiting VALUES(?, ?, ?)", (stamp.part + 1, *content))
-    stamp = stamp._replace(part=stamp.part + 1, tags=stamp.tags + len(tags))
+    stamp = stamp._replace(part=stamp.part + 1, tags=stamp.tags + len(ts))
     return _merged(db, stamp) if stamp.tags >= _MERGED_AFTER else stamp
 
 

@@ -161,7 +161,7 @@ class Index:
                 db.execute("UPDATE records SET retracted=?, by=? WHERE n=?", (reason, by, row[0]))
                 retracted = _term(_STATE, "retracted")
                 stamp, known = numbered(db, stamp, {retracted: False})
-                keep(db, stamp, [(known[retracted], row[0])]).write(db)
+                keep(db, stamp, [known[retracted]], [row[0]]).write(db)
         return self.downstream(id)
 
     # ------------------------------------------------------------------ what is asked
@@ -286,32 +286,33 @@ def _take(db: Session, stamp: Stamp, new: Sequence[Record], there: dict[str, Fou
     newest = {
         name: (n, version) for name, n, version in among(db, sql, {record.name for record in new}, end=" GROUP BY name")
     }
-    said, tagged, ended = dict[str, bool](), list[tuple[str, int]](), dict[tuple[str, int], tuple[float, float]]()
+    keys, ns = list[tuple[str, str]](), list[int]()
+    ended = dict[tuple[str, int], tuple[float, float]]()
     rows = list[tuple[object, ...]]()
-    superseded = _term(_STATE, "superseded")
     for n, record in enumerate(new, stamp.records + 1):
         last, version = newest.get(record.name, (0, 0))
         newest[record.name] = (n, version + 1)
         there[record.id] = Found(record, version + 1, now)
         rows.append((n, record.id, record.name, version + 1, now, _encode(record)))
-        tags = dict.fromkeys((_term(facet, value) for facet, value in record.terms()), True)
-        tags.update(dict.fromkeys((_term(_WORD, word) for word in words(record.words())), False))
-        said.update(tags)
-        tagged += ((term, n) for term in tags)
+        tags = {*record.terms(), *((_WORD, word) for word in words(record.words()))}
+        keys += tags
+        ns += [n] * len(tags)
         if last:
-            tagged.append((superseded, last))
-        ended[_term(_NUMBER, _CREATED), n] = (record.created, record.created)
+            keys.append((_STATE, "superseded"))
+            ns.append(last)
+        ended[_CREATED, n] = (record.created, record.created)
         for v in record.variables:
             if v.low is not None and v.high is not None:
-                ended.setdefault((_term(_NUMBER, _number(v.name, v.unit)), n), (v.low, v.high))
-    said.update(dict.fromkeys([superseded, *(term for term, _ in ended)], False))
+                ended.setdefault((_number(v.name, v.unit), n), (v.low, v.high))
     db.executemany("INSERT INTO records(n, id, name, version, added, body) VALUES(?, ?, ?, ?, ?, ?)", rows)
     uses = {(record.id, used): None for record in new for used in record.used}
     db.executemany("INSERT INTO lineage VALUES(?, ?)", list(uses))
-    stamp, known = numbered(db, stamp, said)
+    said = {*keys, *((_NUMBER, what) for what, _ in ended)}
+    stamp, known = numbered(db, stamp, {_term(*term): term[0] not in (_STATE, _WORD, _NUMBER) for term in said})
+    ts = {term: known[_term(*term)] for term in said}
     return keep(
-        db, stamp._replace(records=stamp.records + len(new)), [(known[term], n) for term, n in tagged],
-        [(known[term], n, low, high) for (term, n), (low, high) in ended.items()],
+        db, stamp._replace(records=stamp.records + len(new)), list(map(ts.__getitem__, keys)), ns,
+        [(ts[_NUMBER, what], n, low, high) for (what, n), (low, high) in ended.items()],
     )  # fmt: skip
 
 
