@@ -2,27 +2,61 @@
 
 import os
 import random
+import secrets
 import signal
+import sqlite3
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
+from urllib.parse import quote
 
+import psycopg
 import pytest
 from msgspec.structs import replace
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from firstlight.catalog import _bitmaps
 from firstlight.catalog import index as module
+from firstlight.catalog._database import Sqlite
 from firstlight.catalog.index import Card, Index, Page, Query, Range, Record, Variable
 from firstlight.core import Unavailable
+from firstlight.testing.journal import postgres_server
 from firstlight.units import PintUnits
 
 
+@pytest.fixture(scope="module")
+def server() -> Iterator[dict[str, str]]:
+    with postgres_server() as address:
+        yield {key: str(value) for key, value in conninfo_to_dict(address).items()}
+
+
 @pytest.fixture
-def index(tmp_path: Path) -> Iterator[Index]:
-    made = Index(tmp_path / "index.db")
-    yield made
-    made.close()
+def address(server: dict[str, str], tmp_path: Path) -> str:
+    """A database of its own."""
+    name = f"i{secrets.token_hex(6)}"
+    query(server, f"CREATE DATABASE {name}")
+    return f"postgresql://{server['user']}@/{name}?host={quote(server['host'], safe='')}"
+
+
+def query(server: dict[str, str], sql: str) -> None:
+    with psycopg.connect(make_conninfo(**server), dbname="postgres", autocommit=True) as connection:
+        connection.execute(sql.encode())
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where an index may be: in a file, or in a database of a server."""
+    return str(request.getfixturevalue("address") if request.param == "postgres" else tmp_path / "index.db")
+
+
+@pytest.fixture
+def index(place: str) -> Iterator[Index]:
+    with closing(Index(place)) as made:
+        yield made
 
 
 def record(name: str, version: int = 1, **said: object) -> Record:
@@ -124,11 +158,11 @@ def holds(query: Query, known: Record) -> bool:
 
 @pytest.mark.parametrize("merged_after", [40, 1000, 10**9])
 def test_what_is_found_and_counted_is_what_one_would_find_by_looking_at_all(
-    index: Index, tmp_path: Path, merged_after: int, monkeypatch: pytest.MonkeyPatch
+    index: Index, place: str, merged_after: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_MERGED_AFTER", merged_after)
-    monkeypatch.setattr(module, "_BLOCK", 6)
-    other = Index(tmp_path / "index.db")  # As another process has it, which added none of them.
+    monkeypatch.setattr(_bitmaps, "_MERGED_AFTER", merged_after)
+    monkeypatch.setattr(_bitmaps, "_BLOCK", 6)
+    other = Index(place)  # As another process has it, which added none of them.
     records, retracted = some_records(400, merged_after), set[str]()
     for start in range(0, 400, 50):
         index.add(records[start : start + 50])
@@ -180,8 +214,8 @@ def test_whatever_is_typed_is_words(index: Index, text: str) -> None:
     assert index.search(Query(text=text)).total in (0, 1)
 
 
-def test_a_range_is_found_in_any_unit_of_its_kind(tmp_path: Path) -> None:
-    index = Index(tmp_path / "index.db", PintUnits().convert)
+def test_a_range_is_found_in_any_unit_of_its_kind(place: str) -> None:
+    index = Index(place, PintUnits().convert)
     for name, unit, low, high in (("a", "K", 300.0, 310.0), ("b", "degC", 30.0, 35.0), ("c", "Pa", 1.0, 400.0)):
         index.add([record(name, variables=(Variable("temperature", "parameter", unit, low, high),))])
 
@@ -223,46 +257,76 @@ def test_a_retracted_dataset_names_all_that_was_made_from_it(index: Index) -> No
         index.retract("gold", "why", "ada")
 
 
-KILLED = """
+ADDING = """
 import sys
 from firstlight.catalog.index import Card, Index, Record
 index = Index(sys.argv[1])
-batch = 0
-while True:
-    names = [f"{batch}.{i}" for i in range(20)]
-    index.add(Record(id=f"{n}@1", name=n, digest=f"sha256:{n}", card=Card(title=f"batch{batch}")) for n in names)
-    print(batch, flush=True)
-    batch += 1
+for batch in range(int(sys.argv[3]), int(sys.argv[4])):
+    names = [f"{batch}.{i}" for i in range(int(sys.argv[2]))]
+    records = [Record(id=f"{n}@1", name=n, digest=f"sha256:{n}", card=Card(title=f"batch{batch}")) for n in names]
+    records.append(Record(id=f"same@{batch}", name="same", digest=f"sha256:{batch}", used=(names[0],)))
+    print(batch, "begun", flush=True)
+    index.add(records)
+    print(batch, "done", flush=True)
 """
 
 
-def test_killed_in_the_middle_every_batch_is_whole_or_not_there(tmp_path: Path) -> None:
-    file = tmp_path / "index.db"
-    with subprocess.Popen([sys.executable, "-c", KILLED, str(file)], stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        said = [int(process.stdout.readline()) for _ in range(20)]
-        os.kill(process.pid, signal.SIGKILL)
-        said += [int(line) for line in process.stdout.read().split()]
-    index = Index(file)
-    last = max(said)
-    for batch in range(last + 1):
-        assert index.search(Query(text=f"batch{batch} ")).total == 20
-    assert index.search(Query(text=f"batch{last + 1} ")).total in (0, 20)
-    index.add([record("after")])
-    assert index.search(Query(text="after")).total == 1
-    index.close()
+def adding(place: str, size: int, first: int, end: int) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-c", ADDING, place, str(size), str(first), str(end)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
-def test_a_full_disk_is_said_and_nothing_is_half_written(index: Index) -> None:
+def test_killed_in_the_middle_every_batch_is_whole_or_not_there(place: str) -> None:
+    for attempt, size in enumerate((20, 2500, 2500)):
+        first = 1000 * attempt
+        with adding(place, size, first, first + 1000) as process:
+            assert process.stdout is not None
+            said = [process.stdout.readline() for _ in range(41 if size == 20 else 3)]
+            assert said[-1].endswith("begun\n")
+            time.sleep(0.02 * attempt)  # Large ones take longer to write than this.
+            os.kill(process.pid, signal.SIGKILL)
+            said += process.stdout.read().splitlines()
+        with closing(Index(place)) as index:
+            finished = {int(line.split()[0]) for line in said if line.split()[1:] == ["done"]}
+            begun = {int(line.split()[0]) for line in said}
+            for batch in begun:
+                whole = {size} if batch in finished else {0, size}
+                assert (found := index.search(Query(text=f"batch{batch} ")).total) in whole
+                assert len(index.downstream(f"{batch}.0")) == (1 if found else 0)
+            assert index.search(Query(text=f"batch{max(begun) + 1} ")).total == 0
+            versions = [f.version for f in index.versions("same")]
+            assert versions == list(range(1, len(versions) + 1))
+            index.add([record(f"after{attempt}")])
+            assert index.search(Query(text=f"after{attempt} ")).total == 1
+
+
+def test_two_processes_that_add_at_once_lose_nothing_and_number_versions_without_a_gap(place: str) -> None:
+    with adding(place, 5, 0, 40) as one, adding(place, 5, 40, 80) as other, closing(Index(place)) as index:
+        seen = 0
+        while one.poll() is None or other.poll() is None:
+            page = index.search(Query(every=True), facets=("kind",))
+            assert page.facets.get("kind", {}).get("dataset", 0) == page.total >= seen
+            seen = page.total
+        assert (one.returncode, other.returncode) == (0, 0)
+        assert index.search(Query(every=True)).total == 80 * 6
+        assert index.search(Query()).total == 80 * 5 + 1
+        assert [f.version for f in index.versions("same")] == list(range(1, 81))
+        assert {f.record.id for f in index.versions("same")} == {f"same@{batch}" for batch in range(80)}
+
+
+def test_a_full_disk_is_said_and_nothing_is_half_written(tmp_path: Path) -> None:
+    index = Index(tmp_path / "index.db")
     index.add([record("films")])
-    (pages,) = index._db.execute("PRAGMA page_count").fetchone()
-    index._db.execute(f"PRAGMA max_page_count={pages + 4}")
+    assert isinstance(index._database, Sqlite)
+    (pages,) = index._database.connection.execute("PRAGMA page_count").fetchone()
+    index._database.connection.execute(f"PRAGMA max_page_count={pages + 4}")
     with pytest.raises(Unavailable, match="full"):
         index.add(record(f"d{i}", card=Card(description="x" * 2000)) for i in range(200))
-    index._db.execute("PRAGMA max_page_count=1000000")
+    index._database.connection.execute("PRAGMA max_page_count=1000000")
     assert ids(index.search(Query())) == ["films@1"]
     index.add([record("d0")])
     assert index.search(Query()).total == 2
+    index.close()
 
 
 def test_a_damaged_file_is_said(tmp_path: Path) -> None:
@@ -273,3 +337,66 @@ def test_a_damaged_file_is_said(tmp_path: Path) -> None:
     (tmp_path / "there").write_text("")
     with pytest.raises(Unavailable, match="cannot be used"):
         Index(tmp_path / "there" / "index.db")
+
+
+def test_an_index_of_another_version_is_refused(tmp_path: Path, address: str, server: dict[str, str]) -> None:
+    file = tmp_path / "index.db"
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("CREATE TABLE stamp(one INTEGER PRIMARY KEY, merged INTEGER)")
+    with pytest.raises(Unavailable, match=r"has schema 1, this version knows 2: .* remove it"):
+        Index(file)
+    Index(address).close()
+    with psycopg.connect(address) as there:
+        there.execute("UPDATE firstlight_catalog.stamp SET version = 99")
+    with pytest.raises(Unavailable, match="has schema 99"):
+        Index(address)
+
+
+def test_a_connection_that_was_lost_is_made_anew_and_what_was_under_way_is_undone(
+    address: str, server: dict[str, str]
+) -> None:
+    kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'firstlight'"
+    with closing(Index(address)) as index:
+        index.add([record("films")])
+        query(server, kill)
+        assert ids(index.search(Query())) == ["films@1"]
+        query(server, kill)
+        index.add([record("steel")])
+
+        def cut() -> Iterator[Record]:
+            yield from (record(f"d{i}") for i in range(1500))
+            query(server, kill)
+            yield record("last")
+
+        with pytest.raises(Unavailable, match=r"postgresql://.* cannot be used"):
+            index.add(cut())
+        assert ids(index.search(Query())) == ["steel@1", "films@1"]
+        assert len(index.add(record(f"d{i}") for i in range(1500))) == 1500
+        assert index.search(Query()).total == 1502
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "postgresql://ada:s%73cret-word@127.0.0.1:1/lab",
+        "postgresql://ada:secret-word@127.0.0.1/lab?host=/nowhere",
+        "postgresql://ada:secret-word/@host/lab",
+        "postgresql://ada@127.0.0.1:1/lab?password=secret-word",
+        "postgresql://ada:secret-word@host:port/lab",
+    ],
+)
+def test_a_server_that_is_away_is_said_without_the_password(address: str) -> None:
+    with pytest.raises(Unavailable, match="index") as caught:
+        Index(address)
+    assert "secret" not in str(caught.value)
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__
+
+
+def test_what_a_database_cannot_hold_is_refused_and_nothing_is_written(address: str) -> None:
+    with closing(Index(address)) as index:
+        with pytest.raises(ValueError, match="cannot hold"):
+            index.add([record("films"), record("nul\0")])
+        assert index.search(Query()).total == 0
+        with pytest.raises(LookupError):
+            index.get("films")

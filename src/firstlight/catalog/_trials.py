@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from socket import gethostname
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -54,7 +55,8 @@ class Shelves:
         Trials are not brought one by one as they end: a campaign need not wait for an index that is only for looking.
         """
         for file in self.root.glob("*.jsonl"):
-            mark, size = f"rows/{file.stem}", file.stat().st_size
+            # Several sites may share an index, and each has rows of its own.
+            mark, size = f"{gethostname()}:{file.absolute()}", file.stat().st_size
             if (at := index.mark(mark)) >= size:
                 continue
             heading = self.heading(unquote(file.stem))
