@@ -86,15 +86,14 @@ def tabled(structures: Iterable[bytes], properties: Mapping[str, Mapping[str, An
     batches, rows, elements, created = list[RecordBatch](), 0, set[str](), 0.0
     entries = map(msgspec.json.Decoder(Entry).decode, structures)
     while chunk := list(islice(entries, _CHUNK)):
-        table = [_row(entry, properties) for entry in chunk]
-        arrays = [_array(column, [row[n] for row in table]) for n, column in enumerate(columns)]
+        lines = [_row(entry, properties) for entry in chunk]
+        arrays = [_array(column, [line[n] for line in lines]) for n, column in enumerate(columns)]
         batches.append(RecordBatch.from_arrays(arrays, schema=schema))
         rows += len(chunk)
         elements.update(str(e) for entry in chunk for e in entry.attributes.get("elements") or ())
         created = max([created, *(seconds_of(entry.attributes.get("last_modified")) or 0.0 for entry in chunk)])
     out = io.BytesIO()
-    table = Table.from_batches(batches, schema=schema)
-    write_parquet(table, out, compression="zstd(3)", created_by="firstlight")
+    write_parquet(Table.from_batches(batches, schema=schema), out, compression="zstd(3)", created_by="firstlight")
     return Tabled(out.getvalue(), rows, tuple(c.variable() for c in columns), tuple(sorted(elements)), created)
 
 

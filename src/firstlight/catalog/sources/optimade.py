@@ -107,8 +107,8 @@ class Optimade:
         sorted_by_id = bool(about.properties.get("id", {}).get("sortable"))
         properties = {name: said for name, said in about.properties.items() if name.startswith("_")}
         head = Harvest(
-            address=about.base, filter=filter, sorted=sorted_by_id, properties=properties, card=self._card(about, filter),
-            provider=self.name,
+            provider=self.name, address=about.base, filter=filter, sorted=sorted_by_id, properties=properties,
+            card=self._card(about, filter),
         )  # fmt: skip
 
         async def page(address: str) -> PageOfStructures:
