@@ -1,0 +1,253 @@
+"""Files brought here whole, going on where it broke off."""
+
+import asyncio
+import hashlib
+import os
+import re
+from collections.abc import Mapping
+from email.message import Message
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import httpx
+import msgspec
+
+from firstlight.core import Value
+
+from .._export import replace
+from ..index import File
+from ._answer import Progress, Unreachable, silent
+from ._wire import Wire
+
+MANIFEST = ".fetched.json"
+"""What has been brought into a directory, and from where, so that it is not brought again."""
+
+
+class Fetched(Value, frozen=True):
+    """One file, and what its server called this version of it."""
+
+    file: File
+    validator: str = ""
+
+
+class _Part(Value, frozen=True):
+    """A file that is not whole yet."""
+
+    url: str
+    validator: str
+    name: str
+    media_type: str
+    total: int = 0
+
+
+class Basket:
+    """A directory into which files are brought. One at a time: two must not fill one directory at once."""
+
+    def __init__(self, wire: Wire, to: Path, most: int, progress: Progress = silent) -> None:
+        """`most` bounds the bytes of each file."""
+        self._wire, self._to, self._most, self._progress = wire, Path(to), most, progress
+        self._fetched: dict[str, Fetched] = {}
+        self._before = 0
+
+    async def open(self) -> "Basket":
+        """Make the directory, or see what is in it. Raises `Unreachable` where that cannot be."""
+        try:
+            await asyncio.to_thread(self._to.mkdir, parents=True, exist_ok=True)
+            content = await asyncio.to_thread(_read, self._to / MANIFEST)
+        except OSError as error:
+            raise self._wire.fails(f"{self._to} cannot be used ({error})", "choose another directory") from None
+        try:
+            self._fetched = msgspec.json.decode(content, type=dict[str, Fetched]) if content else {}
+        except msgspec.MsgspecError:
+            self._fetched = {}
+        return self
+
+    async def bring(
+        self, url: str, *, name: str = "", digest: str = "", params: tuple[tuple[str, str], ...] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> File:  # fmt: skip
+        """One file, under `name` or what its server calls it. `digest` ("sha256:...") is what it must have.
+
+        Raises `Unreachable` where it cannot be had or is another file, LookupError where there is none. What came
+        stays, and the next call goes on there, where the server knows how to (RFC 9110, section 14).
+        """
+        key = url + ("?" + "&".join(f"{k}={v}" for k, v in params) if params else "")
+        part = self._to / f".{hashlib.sha256(key.encode()).hexdigest()[:16]}.part"
+        try:
+            file = await self._whole(key, url, part, name, digest, params, headers or {})
+        except OSError as error:
+            what = f"a file cannot be kept in {self._to} ({error})"
+            raise self._wire.fails(what, "make room, or choose another directory") from None
+        self._before += file.size
+        return file
+
+    async def _whole(
+        self, key: str, url: str, part: Path, name: str, digest: str, params: tuple[tuple[str, str], ...],
+        headers: Mapping[str, str],
+    ) -> File:  # fmt: skip
+        stalled, known = 0, await self._known(key, digest)
+        while True:
+            size = await asyncio.to_thread(_size, part)
+            try:
+                said = await self._some(key, url, part, params, headers, known)
+            except (httpx.TransportError, TimeoutError) as error:
+                # Whatever came is progress; only a server that gives nothing at all is given up.
+                stalled = 0 if await asyncio.to_thread(_size, part) > size else stalled + 1
+                if stalled >= 3:
+                    what = f"{urlsplit(url).hostname} breaks off again and again ({type(error).__name__})"
+                    raise self._wire.fails(what, "try again later: it goes on where it stands") from None
+                await asyncio.sleep(0.2 * (1 + stalled))
+                continue
+            if isinstance(said, File):
+                return said
+            return await asyncio.to_thread(self._keep, key, part, said, name, digest)
+
+    async def _known(self, key: str, digest: str) -> Fetched | None:
+        """What was brought before and is still as it was."""
+        known = self._fetched.get(key)
+        if known is None or (digest and known.file.digest != digest):
+            return None
+        found = await asyncio.to_thread(_digest, self._to / known.file.path)
+        return known if found == known.file.digest else None
+
+    async def _some(
+        self, key: str, url: str, part: Path, params: tuple[tuple[str, str], ...], headers: Mapping[str, str],
+        known: Fetched | None,
+    ) -> _Part | File:  # fmt: skip
+        """Bring what is missing of a file, or say that what is known is still the newest."""
+        more = {"Accept-Encoding": "identity", **headers}
+        state, have = await asyncio.to_thread(_read_part, part, key)
+        if known is not None and known.validator:
+            more["If-None-Match" if known.validator.startswith('"') else "If-Modified-Since"] = known.validator
+        elif state is not None and have:
+            more |= {"Range": f"bytes={have}-", "If-Range": state.validator}
+        async with self._wire.stream("GET", url, params, headers=more) as response:
+            status = response.status_code
+            if status == 304 and known is not None:
+                return known.file
+            if status == 416 and state is not None:
+                if _complete_length(response) == have:
+                    return state
+                await asyncio.to_thread(part.unlink, missing_ok=True)
+                raise httpx.ReadError("what is here is not the beginning of it")
+            if status in (404, 410):
+                raise LookupError(f"{self._wire.who}: there is nothing at {url.partition('?')[0]}")
+            if status not in (200, 206):
+                raise self._wire.fails(f"{url.partition('?')[0]} answers HTTP {status}", "see whether it may be had")
+            begins = _begins(response) if status == 206 else 0
+            if begins != (have if status == 206 else 0):
+                await asyncio.to_thread(part.unlink, missing_ok=True)
+                raise httpx.ReadError("it is not the part that was asked for")
+            state = _described(response, key, url, begins)
+            await self._take(response, part, state, begins)
+            return state
+
+    async def _take(self, response: httpx.Response, part: Path, state: _Part, have: int) -> None:
+        await asyncio.to_thread(replace, part.with_suffix(".json"), msgspec.json.encode(state))
+        if max(state.total, have) > self._most:
+            raise self._wire.fails(f"{state.url} has {state.total} bytes", f"allow more than {self._most} bytes (most)")
+        out = await asyncio.to_thread(open, part, "r+b" if have else "wb")
+        try:
+            out.truncate(have)
+            out.seek(have)
+            # What is encoded in spite of our wish has neither a known length nor parts.
+            encoded = _encoded(response)
+            async for chunk in response.aiter_bytes(1 << 20) if encoded else response.aiter_raw(1 << 20):
+                have += len(chunk)
+                if have > self._most:
+                    raise self._wire.fails(f"{state.url} has too many bytes", f"allow more than {self._most} (most)")
+                await asyncio.to_thread(out.write, chunk)
+                self._progress(self._before + have, self._before + state.total if state.total else 0)
+        finally:
+            await asyncio.to_thread(out.close)
+        if state.total and have != state.total:
+            raise httpx.ReadError(f"{have} of {state.total} bytes came")
+
+    def _keep(self, key: str, part: Path, state: _Part, name: str, digest: str) -> File:
+        found = _digest(part)
+        if digest and found != digest:
+            part.unlink()
+            part.with_suffix(".json").unlink(missing_ok=True)
+            raise Unreachable(
+                self._wire.who, f"{state.url} is {found}, and not {digest}", "tell the provider: the file has changed"
+            )
+        path = self._free(safe_name(name or state.name), key)
+        file = File(path=path, digest=found, size=part.stat().st_size, media_type=state.media_type)
+        with open(part, "rb") as written:
+            os.fsync(written.fileno())
+        os.replace(part, self._to / path)
+        self._fetched[key] = Fetched(file=file, validator=state.validator)
+        replace(self._to / MANIFEST, msgspec.json.encode(self._fetched))
+        part.with_suffix(".json").unlink(missing_ok=True)
+        return file
+
+    def _free(self, name: str, key: str) -> str:
+        """A name that no other file of the directory has."""
+        if (before := self._fetched.get(key)) is not None:
+            return before.file.path
+        stem, dot, suffix = name.partition(".")
+        taken = {fetched.file.path.casefold() for fetched in self._fetched.values()}
+        names = (name if n == 1 else f"{stem}-{n}{dot}{suffix}" for n in range(1, len(taken) + 100_000))
+        return next(n for n in names if n.casefold() not in taken and not (self._to / n).exists())
+
+
+def safe_name(name: str) -> str:
+    """The name of a file that leads nowhere else, is not hidden and can be typed: "../../.ssh/id" is "id"."""
+    last = re.split(r"[/\\]", name.replace("\0", ""))[-1]
+    plain = re.sub(r"[^\w.\-+@ ()=,]", "_", last).strip(" .")
+    stem, dot, suffix = plain.rpartition(".")
+    if len(plain.encode()) > 150:
+        plain = (stem or suffix).encode()[:120].decode(errors="ignore") + (dot + suffix)[:16].strip()
+    return plain or "data"
+
+
+def _described(response: httpx.Response, key: str, url: str, begins: int) -> _Part:
+    """What the headers say of a file. Only a strong validator tells that two parts are of one file."""
+    headers = response.headers
+    etag, modified = headers.get("etag", ""), headers.get("last-modified", "")
+    length = headers.get("content-length", "")
+    total = begins + int(length) if length.isdigit() and not _encoded(response) else 0
+    disposition = Message()
+    disposition["content-disposition"] = headers.get("content-disposition", "")
+    named = disposition.get_filename() or unquote(urlsplit(str(response.url)).path.rstrip("/").rpartition("/")[2])
+    media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
+    validator = "" if _encoded(response) else etag if etag.startswith('"') else modified
+    return _Part(url=key, validator=validator, name=named or "data", media_type=media_type, total=total)
+
+
+def _encoded(response: httpx.Response) -> bool:
+    return str(response.headers.get("content-encoding", "identity")).lower() != "identity"
+
+
+def _begins(response: httpx.Response) -> int:
+    found = re.match(r"bytes (\d+)-", response.headers.get("content-range", ""))
+    return int(found[1]) if found else -1
+
+
+def _complete_length(response: httpx.Response) -> int:
+    found = re.match(r"bytes \*/(\d+)$", response.headers.get("content-range", ""))
+    return int(found[1]) if found else -1
+
+
+def _read_part(part: Path, key: str) -> tuple[_Part | None, int]:
+    """What is known of a part, and how many bytes of it there are; nothing where the next would not fit to it."""
+    try:
+        state = msgspec.json.decode(_read(part.with_suffix(".json")), type=_Part)
+    except msgspec.MsgspecError:
+        return None, 0
+    return (state, _size(part)) if state.url == key and state.validator else (None, 0)
+
+
+def _read(path: Path) -> bytes:
+    return path.read_bytes() if path.exists() else b""
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _digest(path: Path) -> str:
+    if not path.is_file():
+        return ""
+    with open(path, "rb") as file:
+        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
