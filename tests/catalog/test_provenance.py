@@ -263,7 +263,7 @@ def test_prov_json_is_as_the_submission_has_it() -> None:
     assert found["prefix"] == {"fl": "urn:firstlight:"}
     assert found["agent"]["fl:person/anna@host"]["prov:type"] == {"$": "prov:Person", "type": "prov:QUALIFIED_NAME"}
     assert found["agent"]["fl:software/anna@host%20pid%20123"]["prov:label"] == RUNNER
-    assert found["activity"]["fl:action/c.1.mix"]["prov:startTime"] == "1970-01-01T00:15:00.000+00:00"
+    assert found["activity"]["fl:action/c.1.mix"]["prov:startTime"] == "1970-01-01T00:15:00.000000+00:00"
     assert {"prov:entity": "fl:row/c.1", "prov:activity": "fl:trial/c.1"} in found["wasGeneratedBy"].values()
     assert {"prov:informed": "fl:action/c.1.mix", "prov:informant": "fl:run/1"} in found["wasInformedBy"].values()
     check_ends(found)

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import msgspec
 
@@ -17,7 +17,7 @@ from ._graph import Activity, Agent, AgentKind, Entity, Provenance
 from ._records import Record
 from ._trace import trace
 
-__all__ = ["Activity", "Agent", "Entity", "Provenance", "of_import", "prov_json", "trace"]
+__all__ = ["Activity", "Agent", "Entity", "Provenance", "from_prov_json", "of_import", "prov_json", "trace"]
 
 
 def of_import(record: Record, by: str, software: Mapping[str, str]) -> Provenance:
@@ -116,6 +116,67 @@ def prov_json(p: Provenance) -> dict[str, Any]:
     return found | relations.found
 
 
+def from_prov_json(said: Mapping[str, Any]) -> Provenance:
+    """The graph that `prov_json` wrote; times to the microsecond. Raises ValueError for PROV-JSON of anybody else."""
+    ends = {
+        relation: _pairs(said.get(relation, {}), *roles) for relation, roles in _ROLES.items()
+    }  # fmt: skip
+    try:
+        agents = tuple(
+            Agent(id=_id(name), kind=_agent_kind(a), name=a["prov:label"], version=a.get("fl:version", ""),
+                  acted_for=next(iter(ends["actedOnBehalfOf"].get(_id(name), [])), ""))
+            for name, a in said.get("agent", {}).items()
+        )  # fmt: skip
+        activities = tuple(
+            Activity(
+                id=(id := _id(name)), name=a["prov:label"], kind=a["prov:type"]["$"].removeprefix("fl:"),
+                started=_at(a.get("prov:startTime")), ended=_at(a.get("prov:endTime")), status=a.get("fl:status", ""),
+                settings=msgspec.json.decode(a.get("fl:settings", "{}"), type=dict[str, object]),
+                agents=tuple(ends["wasAssociatedWith"].get(id, ())), used=tuple(ends["used"].get(id, ())),
+                generated=tuple(ends["wasGeneratedBy"].get(id, ())),
+                informed_by=tuple(ends["wasInformedBy"].get(id, ())),
+            )
+            for name, a in said.get("activity", {}).items()
+        )  # fmt: skip
+        entities = tuple(
+            Entity(id=_id(name), name=e["prov:label"], kind=e["prov:type"]["$"].removeprefix("fl:"),
+                   digest=e.get("fl:digest", ""), derived_from=tuple(ends["wasDerivedFrom"].get(_id(name), ())))
+            for name, e in said.get("entity", {}).items()
+        )  # fmt: skip
+        graph = Provenance(agents=agents, activities=activities, entities=entities)
+        return msgspec.convert(msgspec.to_builtins(graph), Provenance)
+    except (KeyError, TypeError, AttributeError, msgspec.MsgspecError, ValueError) as error:
+        raise ValueError(f"this is no provenance that Firstlight wrote: {error!r}") from error
+
+
+_ROLES: Mapping[str, tuple[str, str]] = {
+    "wasDerivedFrom": ("generatedEntity", "usedEntity"), "actedOnBehalfOf": ("delegate", "responsible"),
+    "used": ("activity", "entity"), "wasGeneratedBy": ("activity", "entity"),
+    "wasAssociatedWith": ("activity", "agent"), "wasInformedBy": ("informed", "informant"),
+}  # fmt: skip
+
+
+def _pairs(relations: Mapping[str, Mapping[str, str]], one: str, other: str) -> dict[str, list[str]]:
+    found = dict[str, list[str]]()
+    for ends in relations.values():
+        found.setdefault(_id(ends[f"prov:{one}"]), []).append(_id(ends[f"prov:{other}"]))
+    return found
+
+
+def _agent_kind(a: Mapping[str, Any]) -> AgentKind:
+    if a.get("fl:kind") == "model":
+        return "model"
+    return next(kind for kind, type in _TYPES.items() if type == a["prov:type"]["$"])
+
+
+def _id(name: str) -> str:
+    return unquote(name.removeprefix("fl:"))
+
+
+def _at(time: str | None) -> float:
+    return datetime.fromisoformat(time).timestamp() if time else 0.0
+
+
 class _Relations:
     """The relations of a graph by their PROV names, each with ends that exist."""
 
@@ -159,4 +220,4 @@ def _name(id: str) -> str:
 
 
 def _time(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="microseconds")
