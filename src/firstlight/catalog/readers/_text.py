@@ -1,0 +1,197 @@
+"""Tables as text: CSV, TSV and their relatives (RFC 4180, with what instruments make of it)."""
+
+import csv
+import re
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
+from itertools import islice
+from pathlib import Path
+
+from .._records import Role, VariableKind
+from . import _columns, _names
+from ._contents import Contents, Unreadable
+
+_END = "\n"
+_BLOCK = 2**20
+"""Characters read at a time."""
+_LONGEST = 16 * 2**20
+"""Characters of one line."""
+_LOOKED_AT = 200
+"""Lines from which the delimiter is told."""
+_BOMS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"\xef\xbb\xbf": "utf-8-sig"}
+_CONTROL = re.compile("[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
+_SAID = re.compile(r"#\s*([^:=]{1,80}?)\s*[:=]\s*(.*)")
+_DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+(?:[eE][-+]?\d+)?")
+_DECIMAL_POINT = re.compile(r"[-+]?\d*\.\d+(?:[eE][-+]?\d+)?")
+_OURS = ("cost", "proposed", "started", "ended", "failed", "cause", "message")
+"""Columns of Firstlight's own exports, after "trial" and "source"."""
+
+
+def read(path: Path, media_type: str) -> Contents:
+    """The table of a text file with delimiters. Raises Unreadable."""
+    notes = list[str]()
+    encoding = _encoding(path)
+    try:
+        return _read(path, media_type, encoding, notes)
+    except UnicodeDecodeError as error:
+        if encoding == "utf-16":
+            raise Unreadable(path, f"it is not in {encoding}, as its first bytes say", "save it as UTF-8") from error
+        notes = ["it is not in UTF-8: it is read as Latin-1, so look at letters that are not English"]
+        return _read(path, media_type, "latin-1", notes)
+
+
+def _read(path: Path, media_type: str, encoding: str, notes: list[str]) -> Contents:
+    with closing(_lines(path, encoding)) as lines:
+        head = list(islice(lines, _LOOKED_AT))
+    said, skipped = _preamble(head)
+    head = head[skipped:]
+    if not any(line.strip() for line in head):
+        raise Unreadable(path, "it is empty: it has no line with names of columns", "export it again")
+    delimiter = _delimiter(head, tab=media_type == "text/tab-separated-values")
+    first = next(_rows(iter(head), delimiter, path, skipped))
+    headless = len(first) > 1 and all(_is_number(cell) for cell in first)
+    if headless:
+        notes.append("its first line has numbers only: its columns are called column_1, column_2 ...")
+    _names.many(len(first), path)
+    labels, roles = _labels(first, headless, path, notes)
+    comma = delimiter in ";\t" and _commas(head, delimiter)
+    if comma:
+        notes.append("its numbers have a decimal comma")
+
+    def chunks() -> Iterator[_columns.Chunk]:
+        with closing(_lines(path, encoding)) as every:
+            rows = _rows(islice(every, skipped, None), delimiter, path, skipped)
+            for chunk in _columns.chunked(rows if headless else islice(rows, 1, None), len(first)):
+                yield [_stripped(values) for values in chunk]
+
+    kinds: dict[str, VariableKind] = {name: "time" for name in _OURS[1:4]} if roles is not None else {}
+    table = _columns.table(labels, chunks, notes, text=True, comma=comma, kinds=kinds, roles=roles)
+    return Contents(
+        media_type=media_type, variables=table.variables, rows=table.rows, batches=table.batches, metadata=said,
+        notes=tuple(notes),
+    )  # fmt: skip
+
+
+def _encoding(path: Path) -> str:
+    with path.open("rb") as file:
+        start = file.read(3)
+    return next((encoding for bom, encoding in _BOMS.items() if start.startswith(bom)), "utf-8")
+
+
+def _lines(path: Path, encoding: str) -> Generator[str, None, None]:
+    """The lines of a text. Raises Unreadable where it is none, UnicodeDecodeError where it is in another encoding."""
+    done, rest = 0, ""
+    with path.open(encoding=encoding) as file:
+        while block := file.read(_BLOCK):
+            if found := _CONTROL.search(block):
+                before = rest + block[: found.start()]
+                what = "a NUL byte" if found[0] == "\0" else f"the control character {found[0]!r}"
+                raise Unreadable(
+                    path, f"line {done + before.count(_END) + 1} has {what} at character "
+                    f"{len(before) - before.rfind(_END)}: it is not a text file",
+                    "check that it was copied as a whole, or give its media type",
+                )  # fmt: skip
+            *whole, rest = (rest + block).split(_END)
+            if len(rest) > _LONGEST:
+                raise Unreadable(
+                    path,
+                    f"line {done + len(whole) + 1} has more than {_LONGEST:,} characters",
+                    "check that it is a table",
+                )
+            done += len(whole)
+            yield from [line + _END for line in whole]
+    if rest:
+        yield rest
+
+
+def _preamble(head: Sequence[str]) -> tuple[dict[str, str | float | int], int]:
+    """What lines with "#" before the table say, and how many there are. "# x, y" right before numbers is no header."""
+    said = dict[str, str | float | int]()
+    count = 0
+    for line in head:
+        if not line.startswith("#") or line.count(",") > 1 or "\t" in line:
+            break
+        count += 1
+        if match := _SAID.fullmatch(line.strip()):
+            said[match[1]] = match[2][:1000]
+    return said, count
+
+
+def _delimiter(head: Sequence[str], tab: bool) -> str:
+    """The character at which most lines have as many cells as the first; of several the one that makes most."""
+    best, found = (0.0, 0), "\t" if tab else ","
+    whole = head[:-1] if len(head) == _LOOKED_AT else head
+    for candidate in ("\t", ",", ";", "|") if tab else (",", ";", "\t", "|"):
+        try:
+            widths = [len(row) for row in csv.reader(whole, delimiter=candidate) if row]
+        except csv.Error:
+            continue
+        if widths and widths[0] > 1:
+            alike = sum(width == widths[0] for width in widths) / len(widths)
+            if (alike, widths[0]) > best:
+                best, found = (alike, widths[0]), candidate
+    return found
+
+
+def _rows(lines: Iterator[str], delimiter: str, path: Path, skipped: int) -> Iterator[list[str]]:
+    """The rows that are not blank, header included. Raises Unreadable where one has another width than the header."""
+    reader, width = csv.reader(lines, delimiter=delimiter, skipinitialspace=delimiter != "\t", strict=True), 0
+    try:
+        for row in reader:
+            if not row or (width > 1 and len(row) == 1 and not row[0].strip()):
+                continue
+            width = width or len(row)
+            if len(row) != width:
+                raise Unreadable(
+                    path, f"line {skipped + reader.line_num} has {len(row)} cells, and its header has {width}",
+                    "quote cells that hold the delimiter, or complete the line",
+                )  # fmt: skip
+            yield row
+    except csv.Error as error:
+        raise Unreadable(
+            path, f"line {skipped + reader.line_num}: {error}", "close the quotation marks, and double those in a cell"
+        ) from error
+
+
+def _labels(
+    first: Sequence[str], headless: bool, path: Path, notes: list[str]
+) -> tuple[list[_names.Label], dict[str, Role] | None]:
+    """The columns and, in an export of our own, their roles: there names and units are taken as they stand."""
+    if headless:
+        return [_names.Label(f"column_{n + 1}") for n in range(len(first))], None
+    names = _names.labels(first, path, notes)
+    if first[:2] != ["trial", "source"] or not all(name in first for name in _OURS[1:]):
+        return names, None
+    notes.clear()
+    ours = [_own(header) for header in first]
+    known = {label.name for label in ours}
+    roles: dict[str, Role] = {}
+    for label in ours[2 : next(n for n, one in enumerate(ours) if one.name == "cost")]:
+        if not label.name.endswith((".sigma", ".as_run", ".unit", ".all")):
+            roles[label.name] = "observable" if f"{label.name}.sigma" in known else "parameter"
+    return ours, roles
+
+
+def _own(header: str) -> _names.Label:
+    name, bracket, unit = header.rpartition(" [")
+    return _names.Label(name, unit[:-1]) if bracket and unit.endswith("]") else _names.Label(header)
+
+
+def _commas(head: Sequence[str], delimiter: str) -> bool:
+    """Whether numbers have a decimal comma: some do, and none has a point."""
+    cells = [cell.strip() for row in csv.reader(head, delimiter=delimiter) for cell in row]
+    return any(map(_DECIMAL_COMMA.fullmatch, cells)) and not any(map(_DECIMAL_POINT.fullmatch, cells))
+
+
+def _stripped(values: Sequence[object]) -> Sequence[object]:
+    """The cells without blanks around them, which are rarely there."""
+    joined = "".join(map(str, values))
+    return [str(v).strip() for v in values] if " " in joined or "\t" in joined else values
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell.strip().replace(",", "."))
+    except ValueError:
+        return False
+    return True
