@@ -3,7 +3,6 @@
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping
-
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -45,8 +44,12 @@ class Draft(Value, frozen=True):
     notes: tuple[str, ...] = ()
 
 
-def draft(place: Path, scratch: Path, name: str = "", as_is: bool = False, told: Told | None = None) -> Draft:
-    """What a file, or all files below a directory, would be as a dataset.
+def draft(
+    place: Path, scratch: Path, name: str = "", as_is: bool = False, told: Told | None = None,
+    origin: Record | None = None,
+) -> Draft:  # fmt: skip
+    """What a file, or all files below a directory, would be as a dataset; `origin` is what somebody else's catalog says
+    of them.
 
     Every table that can be read is written as Parquet, with units and types, into `scratch`, beside its file as it was.
     `as_is` keeps files unread that cannot be. Hidden files are left out, and so is what links lead to. Raises Malformed
@@ -73,8 +76,31 @@ def draft(place: Path, scratch: Path, name: str = "", as_is: bool = False, told:
             notes += (f"{path}: {note}" for note in contents[path].notes)
     if problems and not as_is:
         raise Malformed(problems)
-    record = _record(name or _name(place), files, tables, contents, notes)
-    return Draft(record, files, tables, tuple(notes))
+    record = _record(name or _name(origin.name or origin.id if origin else place.name), files, tables, contents, notes)
+    return Draft(_with_origin(record, origin) if origin else record, files, tables, tuple(notes))
+
+
+def kept(origin: Record, place: Path, name: str = "") -> Draft:
+    """What somebody else's catalog has brought into a directory, described there already, as a dataset."""
+    files = {file.path: place / file.path for file in origin.files}
+    tables = {path: file for path, file in files.items() if path.endswith(".parquet")}
+    return Draft(replace(origin, name=name or _name(origin.name or origin.id)), files, tables)
+
+
+def _with_origin(record: Record, origin: Record) -> Record:
+    """What the files say, and what the catalog says that they come from; of the card, what it says goes before."""
+    said = {f: value for f in Card.__struct_fields__ if (value := getattr(origin.card, f))}
+    theirs = {v.name: v for v in origin.variables}
+    variables = tuple(
+        replace(v, role=theirs[v.name].role, description=v.description or theirs[v.name].description)
+        if v.name in theirs else v for v in record.variables
+    )  # fmt: skip
+    return replace(
+        record, card=replace(record.card, **said), variables=variables or origin.variables,
+        elements=tuple(sorted({*record.elements, *origin.elements})), provider=origin.provider, address=origin.address,
+        retrieved=origin.retrieved, created=origin.created or record.created, synthetic=origin.synthetic,
+        people=origin.people, instruments=record.instruments or origin.instruments, tags=origin.tags,
+    )  # fmt: skip
 
 
 def judge(drafted: Draft) -> Quality | None:
@@ -88,7 +114,7 @@ def judge(drafted: Draft) -> Quality | None:
 
 
 def with_roles(drafted: Draft, roles: Mapping[str, Role]) -> Draft:
-    """The same draft, with variables that are parameters or observables. Raises ValueError for one that is not there."""
+    """The same draft, with what its variables are. Raises ValueError for one that is not there."""
     there = {variable.name: variable for variable in drafted.record.variables}
     if unknown := [name for name in roles if name not in there]:
         raise ValueError(f"there is no variable {', '.join(unknown)}; there are: {', '.join(there) or 'none'}")
@@ -183,14 +209,15 @@ def _record(
     said: dict[str, Any] = {}
     for c in contents.values():
         said = {**c.metadata, **said}
-    words = {key: str(said[key]) for key in ("title", "description") if said.get(key)}
+    card = Card(title=str(said.get("title") or ""), description=str(said.get("description") or ""))
+    instruments = {str(c.metadata["instrument"]) for c in contents.values() if c.metadata.get("instrument")}
     created = max((file.stat().st_mtime for file in files.values()), default=0.0)
     return Record(
         id="", name=name, digest="", created=created, rows=sum(c.rows for c in contents.values()),
-        card=Card(**words), variables=tuple(variables.values()),
+        card=card, variables=tuple(variables.values()),
         elements=tuple(sorted({e for c in contents.values() for e in c.elements})),
         files=tuple(File(path, "", 0, types.get(path, "")) for path in files),
-        instruments=tuple(sorted({str(c.metadata["instrument"]) for c in contents.values() if c.metadata.get("instrument")})),
+        instruments=tuple(sorted(instruments)),
     )  # fmt: skip
 
 
@@ -198,14 +225,12 @@ def _both(one: Variable, other: Variable) -> Variable:
     """One variable of two files: the ends of both."""
     lows = [v.low for v in (one, other) if v.low is not None]
     highs = [v.high for v in (one, other) if v.high is not None]
-    return replace(
-        one, low=min(lows, default=None), high=max(highs, default=None), missing=one.missing + other.missing
-    )
+    return replace(one, low=min(lows, default=None), high=max(highs, default=None), missing=one.missing + other.missing)
 
 
-def _name(place: Path) -> str:
-    """A name for what is there, out of its file name."""
-    plain = "".join(c if c.isalnum() or c in "-_." else "-" for c in _stem(place.name)).strip("-.")
+def _name(called: str) -> str:
+    """A name for what is called so elsewhere: a file, or a record of somebody else's."""
+    plain = "".join(c if c.isalnum() or c in "-_." else "-" for c in _stem(called)).strip("-.")
     return plain or "data"
 
 

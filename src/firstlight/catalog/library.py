@@ -97,7 +97,7 @@ class Library:
         """Take in a record as it is, whose bytes are here already (or nowhere). Raises ValueError where its id is known
         with another digest."""
         if provenance is not None:
-            self.store.write(_document("provenance", record.id), _encode(provenance))
+            self.describe(record.id, provenance)
         try:
             known = self._opened.get(record.id)
         except LookupError:
@@ -106,6 +106,10 @@ class Library:
         if known.record.digest != record.digest:
             raise ValueError(f"{record.id} is known as {known.record.digest}, and is not {record.digest}")
         return known
+
+    def describe(self, id: str, provenance: Mapping[str, Any]) -> None:
+        """Keep how something came to be."""
+        self.store.write(_document("provenance", id), _encode(provenance))
 
     def retract(self, id: str, reason: str, by: str) -> list[Found]:
         """Say that something is not to be used any more; all that was made from it. Raises LookupError, ValueError."""

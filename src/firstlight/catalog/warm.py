@@ -20,7 +20,7 @@ from firstlight.core import (
     Value,
 )
 
-from ._records import Record, Variable
+from ._records import Record
 from .index import Found
 from .library import Library
 
@@ -62,16 +62,15 @@ def earlier_trials(library: Library, found: Sequence[Found], spec: CampaignSpec,
     if bad := next((f for f in found if f.retracted), None):
         raise ValueError(f"{bad.record.id} is retracted: {bad.retracted} ({bad.by})")
     for record in _newest(found):
-        fits = _Fit(spec, {variable.name: variable for variable in record.variables}, convert)
         here = list[object]()
-        for key, row in _rows(record, library.tables(record)):
+        for key, row, units in _rows(record, library.tables(record)):
             source = str(row.get("source") or "")
             known = cited(source)
             trial = f"{known[0].rpartition('@')[0]}#{known[1]}" if known else f"{record.name}#{key}"
             try:
                 if trial in taken:
                     raise _LeftOut("they are in several datasets")
-                fact = fits.trial(row, f"{record.id}#{key}")
+                fact = _Fit(spec, units, convert).trial(row, f"{record.id}#{key}")
                 same = (tuple(sorted(fact.point.items())), _seen(fact))
                 if same in seen:
                     raise _LeftOut("they are in several datasets")
@@ -92,8 +91,8 @@ def earlier_trials(library: Library, found: Sequence[Found], spec: CampaignSpec,
 class _Fit:
     """Reads rows as trials of a campaign."""
 
-    def __init__(self, spec: CampaignSpec, variables: Mapping[str, Variable], convert: Convert) -> None:
-        self._spec, self._variables, self._convert = spec, variables, convert
+    def __init__(self, spec: CampaignSpec, theirs: Mapping[str, str], convert: Convert) -> None:
+        self._spec, self._theirs, self._convert = spec, theirs, convert
         self._units = {o.name: o.unit for o in spec.observables} | {o.observable: o.unit for o in spec.goal.objectives}
         self._units |= {c.observable: c.unit for c in spec.goal.outcome_constraints if c.observable not in self._units}
 
@@ -125,8 +124,7 @@ class _Fit:
             return found
         if isinstance(value, str | bool):
             raise _LeftOut(f"their {name} is no number")
-        theirs = self._variables[name].unit if name in self._variables else ""
-        number = self._in(float(value), theirs, parameter.unit, name)
+        number = self._in(float(value), self._theirs.get(name, ""), parameter.unit, name)
         if isinstance(parameter, core.Ordered):
             alike = [v for v in parameter.values if not isinstance(v, str) and _same(number, float(v))]
             if not alike:
@@ -145,7 +143,7 @@ class _Fit:
             value = row.get(name)
             if not isinstance(value, int | float) or isinstance(value, bool) or value != value:
                 continue
-            theirs = row.get(f"{name}.unit") or (self._variables[name].unit if name in self._variables else "")
+            theirs = row.get(f"{name}.unit") or self._theirs.get(name, "")
             number = self._in(float(value), theirs, unit, name)
             sigma = row.get(f"{name}.sigma") or 0.0
             spread = abs(self._in(float(value) + float(sigma), theirs, unit, name) - number) if sigma else 0.0
@@ -173,18 +171,21 @@ def _newest(found: Iterable[Found]) -> list[Record]:
     return list({f.record.name: f.record for f in sorted(found, key=lambda f: f.version)}.values())
 
 
-def _rows(record: Record, tables: Sequence[Path]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every row by its trial, or its number among all rows."""
+def _rows(record: Record, tables: Sequence[Path]) -> Iterator[tuple[str, dict[str, Any], Mapping[str, str]]]:
+    """Every row by its trial, or its number among all rows, and the units of its columns: each table has its own."""
     number = 0
     for path in tables:
-        for batch in read_parquet(path):
-            names = batch.schema.names
-            columns = [batch.column(i).to_pylist() for i in range(len(names))]
+        reader = read_parquet(path)
+        fields = {field.name: field.metadata_str.get("unit") for field in reader.schema}
+        said = {variable.name: variable.unit for variable in record.variables}
+        units = {name: said.get(name, "") if unit is None else unit for name, unit in fields.items()}
+        for batch in reader:
+            columns = [batch.column(i).to_pylist() for i in range(batch.num_columns)]
             for values in zip(*columns, strict=True):
                 number += 1
-                row = dict(zip(names, values, strict=True))
+                row = dict(zip(fields, values, strict=True))
                 trial = row.get("trial")
-                yield str(trial) if record.campaign and trial else str(number), row
+                yield str(trial) if record.campaign and trial else str(number), row, units
 
 
 def _seen(fact: TrialAdded) -> object:

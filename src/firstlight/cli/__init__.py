@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from . import _attend, _backtest, _campaigns, _data, _explain, _facility, _lab, _looking, _people, _steer
+from . import _attend, _backtest, _campaigns, _datasets, _explain, _facility, _lab, _looking, _people, _source, _steer
 from ._output import MEANING, Exit
 from ._verb import DataDir, Debug, Json, before_the_verb
 
@@ -41,7 +41,7 @@ def _everywhere(
     before_the_verb(ctx, as_json, data_dir, debug)
 
 
-for _room in (_campaigns, _steer, _people, _attend, _looking, _explain, _facility, _lab, _backtest, _data):
+for _room in (_campaigns, _steer, _people, _attend, _looking, _explain, _facility, _lab, _backtest, _datasets, _source):
     _room.register(cli)
 
 

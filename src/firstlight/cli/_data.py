@@ -1,13 +1,14 @@
-"""Verbs for data: find what has been published, look at it, and say that it is not to be used any more."""
+"""Verbs that find data, here and elsewhere, show them, and say that they are not to be used any more."""
 
 import re
 import shlex
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
+from msgspec.structs import replace
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
@@ -16,12 +17,13 @@ from .. import core
 from . import _parts as parts
 from . import _words as words
 from ._output import Exit, Here, Problem, columns
-from ._verb import open_app, verb
+from ._verb import open_app
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..catalog.index import Found, Index, Query
+    from ..catalog.index import Found, Index, Query, Record, Variable
+    from ..catalog.sources import Heard
 
 Words = Annotated[
     list[str] | None,
@@ -43,6 +45,12 @@ Since = Annotated[str, typer.Option(metavar="DATE", help="Made since then.", sho
 Until = Annotated[str, typer.Option(metavar="DATE", help="Made before then.", show_default=False)]
 Trials = Annotated[bool, typer.Option("--trials", help="Single trials of campaigns, those that run included.")]
 Every = Annotated[bool, typer.Option("--every", help="Earlier versions and what was retracted, too.")]
+Everywhere = Annotated[bool, typer.Option("--everywhere", "-e", help="Other people's sources, too (`source list`).")]
+Sources = Annotated[
+    list[str] | None,
+    typer.Option("--source", metavar="NAME", help="Only this source; once more: this, too.", show_default=False),
+]
+Patience = Annotated[float, typer.Option(metavar="SECONDS", min=0.1, help="How long to wait for sources.")]
 Limit = Annotated[int, typer.Option(min=1, max=1000, help="How many.")]
 After = Annotated[int, typer.Option(min=0, help="Where the page before this ended.", show_default=False)]
 Reason = Annotated[str, typer.Option(help="Why; whoever used it will read it.", show_default=False)]
@@ -50,46 +58,61 @@ _SHOWN = 8
 """Values of a facet that a person is shown."""
 
 
-def register(app: typer.Typer) -> None:
-    """Add these verbs."""
-    data = typer.Typer(no_args_is_help=True)
-    data.callback()(_data)
-    for looks in (search, show, retract):
-        verb(data, "Data")(looks)
-    app.add_typer(data, name="data", rich_help_panel="Results")
-
-
-def _data() -> None:
-    """Datasets that campaigns have published."""
-
-
 async def search(
     here: Here, text: Words = None, where: Where = None, ranges: Ranges = None, since: Since = "", until: Until = "",
-    trials: Trials = False, every: Every = False, limit: Limit = 20, after: After = 0,
+    trials: Trials = False, every: Every = False, everywhere: Everywhere = False, source: Sources = None,
+    patience: Patience = 15.0, limit: Limit = 20, after: After = 0,
 ) -> None:  # fmt: skip
     """Find datasets (or trials) by words, facets, ranges of their variables and time; without any, the newest."""
-    kinds = {"kind": ("trial",) if trials else ("dataset", "model", "asset")}
-    query = parts.index.Query(
-        text=" ".join(text or ()), where=kinds | _where(where or ()), ranges=tuple(map(_range, ranges or ())),
-        since=_date(since), until=_date(until), every=every,
-    )  # fmt: skip
+    query = replace(read_query(text or (), where or (), ranges or ()), since=_date(since), until=_date(until))
     async with open_app(here) as app:
+        if everywhere or source:
+            await _search_everywhere(here, app, query, source or (), patience, limit)
+            return
+        kinds = {"kind": ("trial",) if trials else ("dataset", "model", "asset")}
         with app.library() as library:
-            index = library.index
-            page = index.search(query, limit, after)
+            page = library.index.search(replace(query, where=kinds | query.where, every=every), limit, after)
     table = columns("dataset", "title", "rows", "made", "version", "variables")
     for found in page.found:
         r = found.record
-        made = words.moment(r.created) if r.created else ""
         shown = Text(r.id, style="strike") if found.retracted else r.id
-        table.add_row(
-            shown, r.card.title, str(r.rows), made, str(found.version), ", ".join(v.name for v in r.variables)
-        )
+        named = ", ".join(f"{v.name} {_value(v)}".rstrip() if trials else v.name for v in r.variables)
+        table.add_row(shown, r.card.title, str(r.rows), _moment(r), str(found.version), named)
     more = f"; the next: --after {page.after}" if page.after else ""
     document = {
         "total": page.total, "found": [_document(f) for f in page.found], "facets": page.facets, "after": page.after,
     }  # fmt: skip
-    here.tell(document, Group(table, Text(f"{words.plural(page.total, 'dataset')}{more}"), _facets(page.facets)))
+    what = "trial" if trials else "dataset"
+    here.tell(document, Group(table, Text(f"{words.plural(page.total, what)}{more}"), _facets(page.facets)))
+
+
+async def _search_everywhere(
+    here: Here, app: "parts.app.App", query: "Query", names: "Sequence[str]", patience: float, limit: int
+) -> None:  # fmt: skip
+    """Ask our own catalog and others' the same, and show what came as one answer: whose it is, and its licence."""
+    heard = list["Heard"]()
+    with here.out.status("asking") if here.live else nullcontext() as spinner:
+        async for one in parts.data.search(app, query, limit, patience, names):
+            heard.append(one)
+            if spinner is not None:
+                spinner.update(f"{', '.join(h.provider for h in heard)} answered")
+    order = list(names or (parts.data.OURS, *app.settings.sources))
+    merged = parts.sources.merge(sorted(heard, key=lambda h: order.index(h.provider)), query)
+    table = columns("dataset", "title", "from", "licence", "made", "variables")
+    for hit in merged.hits:
+        r = hit.record
+        table.add_row(
+            r.id, r.card.title, ", ".join(hit.origins), r.card.licence or "not said", _moment(r),
+            ", ".join(v.name for v in r.variables[:8]),
+        )  # fmt: skip
+    totals = ", ".join(f"{name} {'?' if count is None else f'{count:,}'}" for name, count in merged.totals.items())
+    here.tell(msgspec.to_builtins(merged), Group(table, Text(f"in all: {totals}" if totals else "")))
+    for note in merged.notes:
+        here.warn(note)
+    for name, why in merged.failed.items():
+        here.warn(f"no answer of {name}: {why}" if name not in merged.totals else f"{name}: {why}")
+    if merged.hits and any(hit.record.provider != parts.data.OURS for hit in merged.hits):
+        here.say("`firstlight data add ID` brings one here")
 
 
 async def show(here: Here, id: Id) -> None:
@@ -97,19 +120,14 @@ async def show(here: Here, id: Id) -> None:
     async with open_app(here) as app:
         with app.library() as library:
             index = library.index
-            try:
-                found = index.get(id)
-            except LookupError as error:
-                raise Problem(
-                    Exit.BAD_INPUT, str(error), hint="`firstlight data search` lists what there is."
-                ) from error
+            found = get(index, id)
             up, down = index.upstream(found.record.id), index.downstream(found.record.id)
             versions = index.versions(found.record.name)
     r = found.record
     lines = Table.grid(padding=(0, 2))
     told = {
         "dataset": r.id, "title": r.card.title, "rows": str(r.rows),
-        "made": words.moment(r.created) if r.created else "",
+        "made": _moment(r),
         "campaign": r.campaign, "digest": r.digest, "licence": r.card.licence, "sensitivity": r.card.sensitivity,
         "retracted": f"{found.retracted} ({found.by})" if found.retracted else "",
         "versions": ", ".join(f"{f.version}: {f.record.id}{' (retracted)' if f.retracted else ''}" for f in versions),
@@ -166,6 +184,21 @@ def earlier(
 # ------------------------------------------------------------------ what is typed
 
 
+def read_query(
+    text: "Sequence[str]", where: "Sequence[str]", ranges: "Sequence[str]"
+) -> "Query":  # fmt: skip
+    """What is looked for, as it is typed: words, FACET=VALUE and VARIABLE=LOW..HIGH."""
+    return parts.index.Query(text=" ".join(text), where=_where(where), ranges=tuple(map(_range, ranges)))
+
+
+def get(index: "Index", id: str) -> "Found":
+    """A record by its id or its name, or the problem that there is none."""
+    try:
+        return index.get(id)
+    except LookupError as error:
+        raise Problem(Exit.BAD_INPUT, str(error), hint="`firstlight data search` lists what there is.") from error
+
+
 def _query(index: "Index", text: str) -> "Query":
     """A query in one line: the id or name of a dataset, or words, FACET=VALUE and VARIABLE=LOW..HIGH."""
     with suppress(LookupError):
@@ -177,13 +210,11 @@ def _query(index: "Index", text: str) -> "Query":
         raise Problem(Exit.BAD_INPUT, f"{text!r}: {error}", hint="Close what is quoted.") from error
     ranges = [word for word in said if "=" in word and ".." in word]
     facets = [word for word in said if "=" in word and word not in ranges]
-    return parts.index.Query(
-        text=" ".join(word for word in said if "=" not in word), ranges=tuple(map(_range, ranges)),
-        where=_where(facets) | {"kind": ("dataset",)},
-    )  # fmt: skip
+    query = read_query([word for word in said if "=" not in word], facets, ranges)
+    return replace(query, where=query.where | {"kind": ("dataset",)})
 
 
-def _where(given: "list[str] | tuple[()]") -> dict[str, tuple[str, ...]]:
+def _where(given: "Sequence[str]") -> dict[str, tuple[str, ...]]:
     found = dict[str, tuple[str, ...]]()
     for text in given:
         facet, is_there, value = text.partition("=")
@@ -227,6 +258,14 @@ def _facets(facets: dict[str, dict[str, int]]) -> Table:
         more = [f"and {len(values) - _SHOWN} more"] if len(values) > _SHOWN else []
         table.add_row(Text(facet, style="grey58"), Text(" · ".join([*some, *more])))
     return table
+
+
+def _value(variable: "Variable") -> str:
+    return "" if variable.low is None else f"{words.number(variable.low)} {variable.unit}".rstrip()
+
+
+def _moment(record: "Record") -> str:
+    return words.moment(record.created) if record.created else ""
 
 
 def _name(found: "Found") -> str:

@@ -56,7 +56,7 @@ def _facility() -> None:
 async def add(here: Here, name: Name, kind: Kind, options: Options = None) -> None:
     """Add a facility to the data directory's firstlight.toml."""
     told = settings(here)
-    table = {"kind": kind} | _read(options or [])
+    table = {"kind": kind} | read_options(options or [])
     with TemporaryDirectory() as scratch:  # It is made once before it is written down: a wrong option leaves no trace.
         await parts.app.make_facility(kind, Path(scratch), Path(scratch), table).close()
     file = parts.config.add_facility(told, name, table)
@@ -66,7 +66,8 @@ async def add(here: Here, name: Name, kind: Kind, options: Options = None) -> No
     )
 
 
-def _read(options: list[str]) -> dict[str, Any]:
+def read_options(options: list[str]) -> dict[str, Any]:
+    """Options of a part, as they are typed: OPTION=VALUE."""
     table: dict[str, Any] = {}
     for option in options:
         key, is_there, text = option.partition("=")

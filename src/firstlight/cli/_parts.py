@@ -4,31 +4,42 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .. import app, backtest, catalog, config, domains, journal, plugins, reports
-    from ..catalog import index
+    from .. import app, backtest, catalog, config, data, domains, journal, plugins, reports
+    from ..catalog import adding, analysis, index, packages, provenance, sources
     from ..facilities.lab import discovery
     from ..facilities.lab import facility as lab
     from ..facilities.lab.twin import up as twin
 
 __all__ = [
+    "adding",
+    "analysis",
     "app",
     "backtest",
     "catalog",
     "config",
+    "data",
     "discovery",
     "domains",
     "index",
     "journal",
     "lab",
+    "packages",
     "plugins",
+    "provenance",
     "reports",
+    "sources",
     "twin",
 ]
 
 _ELSEWHERE = {
+    "adding": "catalog.adding",
+    "analysis": "catalog.analysis",
     "discovery": "facilities.lab.discovery",
     "index": "catalog.index",
     "lab": "facilities.lab.facility",
+    "packages": "catalog.packages",
+    "provenance": "catalog.provenance",
+    "sources": "catalog.sources",
     "twin": "facilities.lab.twin.up",
 }
 

@@ -4,7 +4,7 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -89,8 +89,14 @@ def load_settings(data_dir: Path | None, environ: Mapping[str, str]) -> Settings
 
 def check_facility_name(name: str) -> None:
     """Raises BadSettings where nothing can be called so."""
-    if not _NAME.fullmatch(name) or name in ("any", CALLER):
-        raise BadSettings(f"{name!r} cannot name a facility. Use lower-case letters, digits and hyphens; not any.")
+    _check_name(name, "a facility", ("any", CALLER))
+
+
+def _check_name(name: str, what: str, taken: Sequence[str]) -> None:
+    if not _NAME.fullmatch(name) or name in taken:
+        raise BadSettings(
+            f"{name!r} cannot name {what}. Use lower-case letters, digits and hyphens; not {' or '.join(taken)}."
+        )
 
 
 def add_facility(settings: Settings, name: str, options: Mapping[str, Any]) -> Path:
@@ -98,13 +104,25 @@ def add_facility(settings: Settings, name: str, options: Mapping[str, Any]) -> P
 
     Raises BadSettings where the name is taken or no name, OSError where the file cannot be written.
     """
-    file = settings.data_dir / FILE
     check_facility_name(name)
     if name in settings.facilities:
-        raise BadSettings(f"{file}: there is a facility {name} already. Change it there.")
+        raise BadSettings(f"{settings.data_dir / FILE}: there is a facility {name} already. Change it there.")
+    return _add(settings, f"facilities.{name}", options)
+
+
+def add_source(settings: Settings, name: str, options: Mapping[str, Any]) -> Path:
+    """Add the table of a source of other people's data, as `add_facility` does."""
+    _check_name(name, "a source", ("here", "web"))
+    if name in settings.sources:
+        raise BadSettings(f"{settings.data_dir / FILE}: there is a source {name} already. Change it there.")
+    return _add(settings, f"sources.{name}", options)
+
+
+def _add(settings: Settings, table: str, options: Mapping[str, Any]) -> Path:
+    file = settings.data_dir / FILE
     before = file.read_text(encoding="utf-8") if file.exists() else ""
     gap = "" if not before else "\n" if before.endswith("\n") else "\n\n"
-    lines = [f"[facilities.{name}]", *(f"{_key(key)} = {_toml(value)}" for key, value in options.items())]
+    lines = [f"[{table}]", *(f"{_key(key)} = {_toml(value)}" for key, value in options.items())]
     text = before + gap + "\n".join(lines) + "\n"
     tomllib.loads(text)
     settings.data_dir.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
 """Run campaigns. The only package that sequences anything."""
 
 from ._explain import Difference, Explanation, Replay, ask_again, explain
-from ._recorder import Clock, Listener, create, recover
+from ._recorder import Clock, Listener, create, recover, restore
 from ._run import request, run
 from ._session import Session, open_session
 from ._slots import FairSlots, Slots
@@ -22,6 +22,7 @@ __all__ = [
     "open_session",
     "recover",
     "request",
+    "restore",
     "run",
     "wanted",
 ]

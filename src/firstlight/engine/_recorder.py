@@ -164,6 +164,21 @@ async def create(
         await lease.release()
 
 
+async def restore(entries: Sequence[Entry], journal: Journal) -> None:
+    """Take in a campaign's journal as it was elsewhere. Raises Conflict where the id is taken, and InconsistentError
+    where the entries are not one history."""
+    campaign, ledger = core.open_campaign(entries[0]), Ledger()
+    for entry in entries[1:]:
+        campaign = core.reduce(campaign, entry)
+    for entry in entries:
+        ledger.add(entry)
+    lease = await journal.lease(campaign.spec.id, entries[0].by)
+    try:
+        await append_all(journal, lease, [(entry, "") for entry in entries])
+    finally:
+        await lease.release()
+
+
 async def recover(
     campaign_id: str, journal: Journal, archive: Archive | None = None, upto: int | None = None
 ) -> tuple[Campaign, Ledger]:

@@ -4,6 +4,7 @@ Computing the metrics needs numpy alone; writing a report needs the extra "repor
 """
 
 from ._analysis import Analysis, Random, analyse
+from ._dataset import Column, Dataset, Node, write_dataset
 from ._hypervolume import hypervolume
 from ._metrics import (
     Bound,
@@ -27,8 +28,11 @@ from ._write import MissingExtra, Report, write_report
 __all__ = [
     "Analysis",
     "Bound",
+    "Column",
+    "Dataset",
     "Factor",
     "MissingExtra",
+    "Node",
     "Random",
     "Report",
     "Run",
@@ -48,5 +52,6 @@ __all__ = [
     "reference_box",
     "summary",
     "trial_losses",
+    "write_dataset",
     "write_report",
 ]

@@ -1,11 +1,7 @@
 """The report as one HTML file that needs nothing else: no network, no server."""
 
 import datetime
-import html
-import json
-from collections.abc import Iterable, Sequence
-from importlib import resources
-from typing import Any
+from collections.abc import Sequence
 
 from firstlight import core
 
@@ -13,6 +9,7 @@ from . import _earlier, _inputs, _plots, _reasons, _samples, _sources, _tables
 from ._analysis import ADVICE, Analysis
 from ._metrics import trial_losses
 from ._schedule import schedule
+from ._shell import Figures, document, esc, note, rows_table, section, table
 from ._subject import Subject
 from ._surrogate import POOR, Influence
 from ._why import Why
@@ -35,26 +32,9 @@ LOGS = 100
 LOG_TAIL = 4000
 
 
-class _Figures:
-    """The figures in the order they stand in the page."""
-
-    def __init__(self) -> None:
-        self.all: list[_plots.Figure] = []
-
-    def put(self, drawn: _plots.Figure, caption: str = "", kind: str = "") -> str:
-        """Where this figure will be drawn; the caption is plain text."""
-        self.all.append(drawn)
-        height = drawn["layout"].get("height", 400)
-        place = f'<div class="plot {kind}" style="height:{height:.0f}px" data-figure="{len(self.all) - 1}"></div>'
-        if kind:
-            place = f'<div class="scroll">{place}</div>'
-        note = f"<figcaption>{html.escape(caption)}</figcaption>" if caption else ""
-        return f"<figure>{place}{note}</figure>"
-
-
 def page(subject: Subject, analysis: Analysis, why: Why, plotly: str) -> str:
     """The whole document; `plotly` is the source of the Plotly JavaScript library."""
-    figures = _Figures()
+    figures = Figures()
     first = subject.spec.goal.objectives[0]
     best = sorted(subject.results.best(subject.spec), key=lambda r: core.loss(first, r.seen[first.observable].value))
     sections = [
@@ -73,63 +53,25 @@ def page(subject: Subject, analysis: Analysis, why: Why, plotly: str) -> str:
         _asked(subject),
         _provenance(subject),
     ]
-    assets = resources.files(__package__) / "assets"
-    return "".join((
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">',
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        # Whatever is in the data, the page can load nothing and call nowhere. Plotly compiles its shaders.
-        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; "
-        "script-src 'unsafe-inline' 'unsafe-eval'; img-src data: blob:; form-action 'none'; base-uri 'none'\">",
-        f"<title>{_esc(_title(subject))}</title>",
-        f"<style>{(assets / 'page.css').read_text('utf-8')}</style></head><body>",
-        _header(subject, analysis, best), "<main>", *filter(None, sections), "</main>",
-        "<footer>Written by Firstlight from the campaign's journal.</footer>",
-        _data("figures", figures.all), _data("trials", _tables.trials(subject)),
-        f"<script>{plotly.replace('</script', chr(60) + chr(92) + '/script')}</script>",
-        f"<script>{(assets / 'page.js').read_text('utf-8')}</script></body></html>\n",
-    ))  # fmt: skip
-
-
-def _esc(text: object) -> str:
-    return html.escape(str(text))
+    footer = "Written by Firstlight from the campaign's journal."
+    data = {"figures": figures.all, "trials": _tables.trials(subject)}
+    return document(_title(subject), _header(subject, analysis, best), sections, footer, data, plotly)
 
 
 def _title(subject: Subject) -> str:
     return subject.spec.title or subject.spec.id
 
 
-def _data(id: str, value: Any) -> str:
-    text = json.dumps(value, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
-    # No markup can begin inside: what is data stays data.
-    text = text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-    return f'<script type="application/json" id="{id}">{text}</script>'
-
-
-def _section(title: str, *parts: str) -> str:
-    return f"<section><h2>{_esc(title)}</h2>{''.join(parts)}</section>"
-
-
-def _note(text: str) -> str:
-    return f'<p class="note">{_esc(text)}</p>'
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table of plain text."""
-    top = "".join(f'<th scope="col">{_esc(h)}</th>' for h in head)
-    body = "".join("<tr>" + "".join(f"<td>{_esc(c)}</td>" for c in row) + "</tr>" for row in rows)
-    return f'<div class="scroll"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
-
-
 def _header(subject: Subject, analysis: Analysis, best: Sequence[core.Row]) -> str:
-    about = f'<p class="about">{_esc(subject.spec.description)}</p>' if subject.spec.description else ""
+    about = f'<p class="about">{esc(subject.spec.description)}</p>' if subject.spec.description else ""
     tiles = "".join(
-        f"<div><dt>{_esc(name)}</dt><dd>{_esc(value)}<small>{_esc(more)}</small></dd></div>"
+        f"<div><dt>{esc(name)}</dt><dd>{esc(value)}<small>{esc(more)}</small></dd></div>"
         for name, value, more in _tiles(subject, analysis, best)
     )
     return (
-        f'<header><div><p class="kicker">Campaign report · {_esc(subject.spec.id)}</p>'
-        f'<h1>{_esc(_title(subject))}</h1>{about}<span class="state">{_esc(state(subject.campaign))}</span>'
-        f'<p class="lead">{_esc(paragraph(subject, analysis, best))}</p><dl class="tiles">{tiles}</dl></div></header>'
+        f'<header><div><p class="kicker">Campaign report · {esc(subject.spec.id)}</p>'
+        f'<h1>{esc(_title(subject))}</h1>{about}<span class="state">{esc(state(subject.campaign))}</span>'
+        f'<p class="lead">{esc(paragraph(subject, analysis, best))}</p><dl class="tiles">{tiles}</dl></div></header>'
     )
 
 
@@ -161,9 +103,9 @@ def _tiles(subject: Subject, analysis: Analysis, best: Sequence[core.Row]) -> li
     return tiles
 
 
-def _progress(subject: Subject, analysis: Analysis, figures: _Figures) -> str:
+def _progress(subject: Subject, analysis: Analysis, figures: Figures) -> str:
     if not analysis.rows:
-        return _section("Progress", _note("No trial has ended yet: there is nothing to draw."))
+        return section("Progress", note("No trial has ended yet: there is nothing to draw."))
     caption = verdict(analysis)
     if analysis.box:
         where = "the goal's thresholds" if analysis.box[2] else (
@@ -185,8 +127,8 @@ def _progress(subject: Subject, analysis: Analysis, figures: _Figures) -> str:
         equal = "cost" if analysis.per else "trials"
         parts.append(f"<details><summary>Acceleration and enhancement at equal {equal}</summary>")
         parts.append(table((equal, "random search needs", "acceleration (interquartile)"), rows))
-        parts.append(_note(_enhancement(subject, analysis)) + "</details>")
-    return _section("Progress", *parts)
+        parts.append(note(_enhancement(subject, analysis)) + "</details>")
+    return section("Progress", *parts)
 
 
 def _enhancement(subject: Subject, analysis: Analysis) -> str:
@@ -213,7 +155,7 @@ def _best(subject: Subject, best: Sequence[core.Row]) -> str:
     if not best:
         return ""
     rows = _leading(subject, best)
-    return _section("The best trial" if len(rows) == 1 else "The best trials", _tables.best(subject, rows))
+    return section("The best trial" if len(rows) == 1 else "The best trials", _tables.best(subject, rows))
 
 
 def _leading(subject: Subject, best: Sequence[core.Row]) -> Sequence[core.Row]:
@@ -225,7 +167,7 @@ def _leading(subject: Subject, best: Sequence[core.Row]) -> Sequence[core.Row]:
     return [rows[i] for _, i in sorted(ranked)[:5]]
 
 
-def _fronts(subject: Subject, analysis: Analysis, best: Sequence[core.Row], figures: _Figures) -> str:
+def _fronts(subject: Subject, analysis: Analysis, best: Sequence[core.Row], figures: Figures) -> str:
     drawn = _plots.fronts(analysis, subject.spec, best)
     drawn = [(words, one) for words, one in drawn if one["data"]]
     if not drawn:
@@ -235,10 +177,10 @@ def _fronts(subject: Subject, analysis: Analysis, best: Sequence[core.Row], figu
     if failed:
         text += f" {count(failed, 'trial')} failed and cannot be drawn here."
     places = "".join(figures.put(one, words) for words, one in drawn)
-    return _section("Trade-offs", f'<div class="pair">{places}</div>', _note(text))
+    return section("Trade-offs", f'<div class="pair">{places}</div>', note(text))
 
 
-def _why(subject: Subject, why: Why, best: Sequence[core.Row], figures: _Figures) -> str:
+def _why(subject: Subject, why: Why, best: Sequence[core.Row], figures: Figures) -> str:
     spec, parts = subject.spec, list[str]()
     units = _tables.observables(subject)
     drawn = [figures.put(_reasons.foretold(c, units.get(c.observable, "")), f"{c.observable}: {c.verdict}")
@@ -261,17 +203,17 @@ def _why(subject: Subject, why: Why, best: Sequence[core.Row], figures: _Figures
         parts += ["<h3>Why the best ones were tried</h3>", _tables.decisions(spec, decided)]
     if not parts:
         return ""
-    note = f"firstlight explain TRIAL says it of any trial, and --replay asks {spec.strategy.name} again."
-    return _section("Why these points", *parts, _note(note))
+    how = f"firstlight explain TRIAL says it of any trial, and --replay asks {spec.strategy.name} again."
+    return section("Why these points", *parts, note(how))
 
 
-def _parameters(subject: Subject, analysis: Analysis, why: Why, figures: _Figures) -> str:
+def _parameters(subject: Subject, analysis: Analysis, why: Why, figures: Figures) -> str:
     spec = subject.spec
     if not analysis.rows:
         return ""
     rows = list(subject.results.rows)
     known = [f for f in why.influences if not f.unknown]
-    parts = [_note(f"{f.observable}: {f.unknown}.") for f in why.influences if f.unknown]
+    parts = [note(f"{f.observable}: {f.unknown}.") for f in why.influences if f.unknown]
     if known:
         scores = ", ".join(f"{f.observable}: R² {f.r2:.2f} on {f.trials:,} trials" for f in known)
         caption = (
@@ -285,15 +227,15 @@ def _parameters(subject: Subject, analysis: Analysis, why: Why, figures: _Figure
         places = "".join(figures.put(s) for s in _inputs.slices(spec, rows, one))
         text = f"{one.observable} by parameter: trials, and the surrogate's mean over the other parameters"
         opened = " open" if i == 0 else ""
-        parts.append(f'<details{opened}><summary>{_esc(text)}</summary><div class="triple">{places}</div></details>')
+        parts.append(f'<details{opened}><summary>{esc(text)}</summary><div class="triple">{places}</div></details>')
     lines = _inputs.parallel(spec, rows)
     if lines:
         caption = f"Every line is a trial ({lines[1]:,} drawn). Drag along an axis to keep only part of it."
         parts += ["<h3>All parameters at once</h3>", figures.put(lines[0], caption, "wide")]
-    return _section("What the parameters do", *parts)
+    return section("What the parameters do", *parts)
 
 
-def _together(spec: core.CampaignSpec, found: Influence, figures: _Figures) -> str:
+def _together(spec: core.CampaignSpec, found: Influence, figures: Figures) -> str:
     """Sobol indices of one observable, and a warning where they stand on little."""
     alone, pairs = sum(found.alone.values()), sum(found.pairs.values())
     rest = max(0.0, 1.0 - alone - pairs)
@@ -311,7 +253,7 @@ def _together(spec: core.CampaignSpec, found: Influence, figures: _Figures) -> s
     warning = ""
     if found.r2 < POOR:
         text = f"The surrogate of {found.observable} predicts poorly (R² {found.r2:.2f}): take this as a hint."
-        warning = f'<p class="note warning">{_esc(text)}</p>'
+        warning = f'<p class="note warning">{esc(text)}</p>'
     return f'{warning}<div class="pair">{"".join(places)}</div>'
 
 
@@ -320,23 +262,23 @@ def _sources_of(subject: Subject, analysis: Analysis) -> str:
     if not found or not analysis.rows:
         return ""
     text = "Only trials by the target count towards the goal; those by the others inform what is tried there."
-    return _section("Sources", table(_sources.HEAD, _sources.lines(subject, found)), _note(text))
+    return section("Sources", table(_sources.HEAD, _sources.lines(subject, found)), note(text))
 
 
-def _earlier_ones(subject: Subject, figures: _Figures) -> str:
+def _earlier_ones(subject: Subject, figures: Figures) -> str:
     found = _earlier.helped(subject)
     if not found and subject.campaign.earlier is None:
         return ""
-    parts = [f"<p>{_esc(_earlier.words(found))}</p>"]
+    parts = [f"<p>{esc(_earlier.words(found))}</p>"]
     if any(h.shares for h in found):
         caption = "The share of each earlier campaign in the prediction behind every trial, as its decision records it."
         parts += [figures.put(_earlier.shares(found), caption)]
     if found:
         parts.append(table(_earlier.HEAD, _earlier.lines(found)))
-    return _section("Earlier campaigns", *parts)
+    return section("Earlier campaigns", *parts)
 
 
-def _failures(analysis: Analysis, figures: _Figures) -> str:
+def _failures(analysis: Analysis, figures: Figures) -> str:
     failed = [r for r in analysis.rows if r.failure]
     if not failed:
         return ""
@@ -344,15 +286,15 @@ def _failures(analysis: Analysis, figures: _Figures) -> str:
     for row in failed[:LOGS]:
         assert row.failure is not None
         message, log = row.failure.message or "no message", row.failure.log[-LOG_TAIL:] or "(no log)"
-        head = _esc(f"{row.trial} · {row.failure.cause} · {message[:160]}")
-        body = _esc(f"{_tables.point(row)}\n\n{message}\n\n{log}")
+        head = esc(f"{row.trial} · {row.failure.cause} · {message[:160]}")
+        body = esc(f"{_tables.point(row)}\n\n{message}\n\n{log}")
         places.append(f"<details><summary>{head}</summary><pre>{body}</pre></details>")
     if len(failed) > LOGS:
-        places.append(_note(f"The first {LOGS} of {len(failed):,} are listed; all are in the table of trials."))
-    return _section("Failures", *places)
+        places.append(note(f"The first {LOGS} of {len(failed):,} are listed; all are in the table of trials."))
+    return section("Failures", *places)
 
 
-def _course(subject: Subject, analysis: Analysis, figures: _Figures) -> str:
+def _course(subject: Subject, analysis: Analysis, figures: Figures) -> str:
     laid = schedule(analysis.rows)
     if not laid.bars:
         return ""
@@ -362,7 +304,7 @@ def _course(subject: Subject, analysis: Analysis, figures: _Figures) -> str:
     text += facilities_took(subject)
     if n < len(laid.bars):
         text += f" The last {n:,} are drawn."
-    return _section("When it ran", figures.put(drawn, text))
+    return section("When it ran", figures.put(drawn, text))
 
 
 def _samples_of(subject: Subject) -> str:
@@ -370,25 +312,15 @@ def _samples_of(subject: Subject) -> str:
     if not found:
         return ""
     drawn = found[: _samples.MOST]
-    rest = _note(f"The first {len(drawn):,} of {len(found):,} are listed.") if len(drawn) < len(found) else ""
+    rest = note(f"The first {len(drawn):,} of {len(found):,} are listed.") if len(drawn) < len(found) else ""
     listed = table(_samples.HEAD, map(_samples.line, drawn))
-    return _section("Samples", f"<p>{_esc(_samples.account(found))}</p>", listed, rest)
+    return section("Samples", f"<p>{esc(_samples.account(found))}</p>", listed, rest)
 
 
 def _trials(subject: Subject) -> str:
     if not subject.results.ended:
         return ""
-    head = "".join(
-        f'<th scope="col" class="{_esc(kind)}" aria-sort="none"><button type="button">{_esc(name)}</button></th>'
-        for name, kind in _tables.columns(subject)
-    )
-    return _section(
-        "All trials",
-        '<div class="tools"><input type="search" id="filter" placeholder="Filter: words in any column" '
-        'aria-label="Filter trials"><span class="note" id="told"></span></div>',
-        f'<div class="scroll"><table><thead><tr id="head">{head}</tr></thead><tbody id="rows"></tbody></table></div>',
-        '<div class="tools"><button type="button" id="more" hidden>Show more</button></div>',
-    )
+    return section("All trials", rows_table(_tables.columns(subject), "Filter trials"))
 
 
 def _words(subject: Subject) -> str:
@@ -396,13 +328,13 @@ def _words(subject: Subject) -> str:
     if not subject.words:
         return ""
     rows = [(when(w.at), w.by, steered(subject.spec, w.fact)) for w in subject.words]
-    return _section("What people changed", table(("", "by", ""), rows))
+    return section("What people changed", table(("", "by", ""), rows))
 
 
 def _asked(subject: Subject) -> str:
     text = _tables.json_of(subject.spec)
-    whole = f"<details><summary>The whole specification as JSON</summary><pre>{_esc(text)}</pre></details>"
-    return _section("What was asked", _tables.specification(subject), whole)
+    whole = f"<details><summary>The whole specification as JSON</summary><pre>{esc(text)}</pre></details>"
+    return section("What was asked", _tables.specification(subject), whole)
 
 
 def _provenance(subject: Subject) -> str:
@@ -421,7 +353,7 @@ def _provenance(subject: Subject) -> str:
         *((f"run by {r.runner}", f"{when(r.started)} to {when(r.ended) if r.ended else 'no word of its end'}"
            + (f" ({r.reason})" if r.reason else "")) for r in subject.runs[-20:]),
     ]  # fmt: skip
-    return _section("Where this comes from", table(("", ""), [r for r in rows if r[1]]), _note(_honesty()))
+    return section("Where this comes from", table(("", ""), [r for r in rows if r[1]]), note(_honesty()))
 
 
 def _honesty() -> str:

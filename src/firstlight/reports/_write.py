@@ -36,12 +36,12 @@ def write_report(subject: Subject, baselines: Sequence[core.Results], directory:
     `baselines` are random campaigns on the same problem. Raises MissingExtra where plotly or matplotlib is
     not installed, before anything is written.
     """
-    plotly, image = _plotly(), _image()
+    library, image = plotly(), _image()
     analysis = analyse(subject, baselines)
     reasons = why(subject, analysis)
     written = Report(html=directory / "report.html", png=directory / "report.png", why=directory / "why.png")
     directory.mkdir(parents=True, exist_ok=True)
-    written.html.write_text(page(subject, analysis, reasons, plotly), encoding="utf-8")
+    written.html.write_text(page(subject, analysis, reasons, library), encoding="utf-8")
     image.draw(subject, analysis, written.png)
     if image.draw_why(subject, reasons, directory / "why.png"):
         return written
@@ -54,7 +54,8 @@ class _Drawing(Protocol):
     def draw_why(self, subject: Subject, why: Why, path: Path) -> bool: ...
 
 
-def _plotly() -> str:
+def plotly() -> str:
+    """The source of the library that draws in a page. Raises MissingExtra."""
     # The page draws with the library's JavaScript alone; its Python part only brings it along.
     try:
         return (resources.files("plotly") / "package_data" / "plotly.min.js").read_text("utf-8")

@@ -1,0 +1,23 @@
+"""What people do with data: find them here and elsewhere, add, describe, pack, unpack, publish and look at them."""
+
+from ._card import card_of, choices
+from ._packages import add, bring, export, trace
+from ._page import page
+from ._sources import OURS, fetch, fetch_address, harvest, publish, search, source
+
+__all__ = [
+    "OURS",
+    "add",
+    "bring",
+    "card_of",
+    "choices",
+    "export",
+    "fetch",
+    "fetch_address",
+    "harvest",
+    "page",
+    "publish",
+    "search",
+    "source",
+    "trace",
+]

@@ -1,0 +1,102 @@
+"""Data in and out: files with a card, packages of other sites, and how all of it came to be."""
+
+import asyncio
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from msgspec.structs import replace
+
+from firstlight import core, engine
+from firstlight.app import App, versions
+from firstlight.catalog import adding, packages, provenance
+from firstlight.catalog.index import Card, Found, Record
+from firstlight.catalog.store import Progress
+
+# ------------------------------------------------------------------ what comes in
+
+
+def add(
+    app: App, drafted: adding.Draft, card: Card, by: str, progress: Progress | None = None, **said: Any
+) -> Found:  # fmt: skip
+    """Keep a draft with its card; `said` are further fields of the record (synthetic, used, provider ...)."""
+    record = replace(drafted.record, card=card, people=drafted.record.people or (by,), **said)
+    with app.library() as library:
+        found = library.add(record, drafted.files, progress=progress)
+        told = provenance.of_import(found.record, by, {"firstlight": versions()["firstlight"]})
+        library.describe(found.record.id, provenance.prov_json(told))
+    return found
+
+
+async def bring(app: App, path: Path, by: str) -> tuple[Found, str]:
+    """Take in a package: what it has, and the campaign that came with it ("" where none did, or it was here already).
+
+    Raises packages.Damaged and ValueError; then nothing of it can be found.
+    """
+    with _scratch(app) as scratch, app.library() as library:
+        package = await asyncio.to_thread(packages.read, path, scratch)
+        record, files = package.record, package.files
+        by_path = {file.path: file for file in record.files}
+        for inside, file in files.items():
+            digest, _ = await asyncio.to_thread(library.store.put, file)
+            if digest != by_path[inside].digest:
+                raise packages.Damaged(inside, by_path[inside].digest, digest)
+        entries = _entries(package.journal) if package.journal is not None else []
+        told = package.provenance or provenance.of_import(record, by, {"firstlight": versions()["firstlight"]})
+        found = library.admit(record, provenance.prov_json(told))
+        return found, await _restore(app, entries)
+
+
+async def _restore(app: App, entries: Sequence[core.Entry]) -> str:
+    """A campaign's journal, as it was elsewhere. One that is not closed would be two campaigns: it is left out."""
+    if not entries or not any(isinstance(entry.fact, core.CampaignClosed) for entry in entries):
+        return ""
+    opened = entries[0].fact
+    if not isinstance(opened, core.CampaignOpened) or opened.spec.id in await app.journal.campaigns():
+        return ""
+    await engine.restore(entries, app.journal)
+    return opened.spec.id
+
+
+def _entries(journal: Path) -> list[core.Entry]:
+    with open(journal, "rb") as lines:
+        return [core.decode(line) for line in lines if line.strip()]
+
+
+# ------------------------------------------------------------------ what goes out
+
+
+async def trace(app: App, record: Record) -> provenance.Provenance:
+    """How a dataset came to be: as was kept with it, or else out of the journal of the campaign that made it."""
+    with app.library() as library:
+        kept = library.provenance(record.id)
+    if kept is not None:
+        return provenance.from_prov_json(kept)
+    entries = [entry async for entry in app.journal.read(record.campaign)] if record.campaign else []
+    if entries:
+        return await asyncio.to_thread(provenance.trace, entries, record)
+    return provenance.of_import(record, "", {})
+
+
+async def export(app: App, id: str, form: packages.Form, to: Path) -> Path:
+    """Write a dataset as a package. Raises LookupError, ValueError for what a form cannot say, FileExistsError."""
+    with _scratch(app) as scratch, app.library() as library:
+        record = library.index.get(id).record
+        journal: Path | None = None
+        if record.campaign and record.campaign in await app.journal.campaigns():
+            journal = scratch / "journal.jsonl"
+            lines = [core.encode(entry) + b"\n" async for entry in app.journal.read(record.campaign)]
+            await asyncio.to_thread(journal.write_bytes, b"".join(lines))
+        package = packages.Package(record, library.files(record), await trace(app, record), journal)
+        return await asyncio.to_thread(packages.write, package, form, to)
+
+
+@contextmanager
+def _scratch(app: App) -> Iterator[Path]:
+    """A directory beside the data, where what is large may be written and moved from."""
+    place = app.settings.data_dir / "catalog"
+    place.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".scratch-", dir=place) as made:
+        yield Path(made)
