@@ -23,12 +23,15 @@ SPEC = some_spec("next")
 CONVERT = PintUnits().convert
 
 
-def parquet(columns: Mapping[str, Sequence[Any]]) -> bytes:
+def parquet(columns: Mapping[str, Sequence[Any]], units: Mapping[str, str] = {}) -> bytes:
     arrays = [
         Array(list(values), type=DataType.string() if any(isinstance(v, str) for v in values) else DataType.float64())
         for values in columns.values()
     ]
-    fields = [Field(name, array.type) for name, array in zip(columns, arrays, strict=True)]
+    fields = [
+        Field(name, array.type, metadata={"unit": units[name]} if name in units else {})
+        for name, array in zip(columns, arrays, strict=True)
+    ]
     out = io.BytesIO()
     write_parquet(Table.from_arrays(arrays, schema=Schema(fields)), out)
     return out.getvalue()
@@ -175,3 +178,18 @@ def test_what_is_retracted_teaches_nothing(tmp_path: Path) -> None:
         assert library.index.search(Query(where={"kind": ("dataset",)})).total == 0
         with pytest.raises(ValueError, match=r"is retracted: wrong scale \(ada\)"):
             earlier_trials(library, [library.index.get("films")], SPEC, CONVERT)
+
+
+def test_each_table_has_its_own_units(tmp_path: Path) -> None:
+    percent = UNITS | {"yield": "percent"}
+    with Library(tmp_path) as library:
+        variables = tuple(Variable(column, unit=percent.get(column, "")) for column in COLUMNS)
+        record = Record(id="", name="two", digest="", variables=variables)
+        kelvin = {**COLUMNS, "temperature": [310.0, 320.0, 330.0]}
+        found = library.add(record, {
+            "one.parquet": parquet(COLUMNS), "two.parquet": parquet(kelvin, {"temperature": "K"}),
+        })  # fmt: skip
+        earlier = earlier_trials(library, [found], SPEC, CONVERT)
+    assert [fact.point["temperature"] for fact in earlier.trials] == [
+        pytest.approx(323.15), pytest.approx(333.15), pytest.approx(343.15), 310.0, 320.0, 330.0,
+    ]  # fmt: skip

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -63,14 +64,14 @@ def earlier_trials(library: Library, found: Sequence[Found], spec: CampaignSpec,
         raise ValueError(f"{bad.record.id} is retracted: {bad.retracted} ({bad.by})")
     for record in _newest(found):
         here = list[object]()
-        for key, row, units in _rows(record, library.tables(record)):
+        for key, row, fit in _rows(record, library.tables(record), partial(_Fit, spec, convert)):
             source = str(row.get("source") or "")
             known = cited(source)
             trial = f"{known[0].rpartition('@')[0]}#{known[1]}" if known else f"{record.name}#{key}"
             try:
                 if trial in taken:
                     raise _LeftOut("they are in several datasets")
-                fact = _Fit(spec, units, convert).trial(row, f"{record.id}#{key}")
+                fact = fit.trial(row, f"{record.id}#{key}")
                 same = (tuple(sorted(fact.point.items())), _seen(fact))
                 if same in seen:
                     raise _LeftOut("they are in several datasets")
@@ -91,7 +92,7 @@ def earlier_trials(library: Library, found: Sequence[Found], spec: CampaignSpec,
 class _Fit:
     """Reads rows as trials of a campaign."""
 
-    def __init__(self, spec: CampaignSpec, theirs: Mapping[str, str], convert: Convert) -> None:
+    def __init__(self, spec: CampaignSpec, convert: Convert, theirs: Mapping[str, str]) -> None:
         self._spec, self._theirs, self._convert = spec, theirs, convert
         self._units = {o.name: o.unit for o in spec.observables} | {o.observable: o.unit for o in spec.goal.objectives}
         self._units |= {c.observable: c.unit for c in spec.goal.outcome_constraints if c.observable not in self._units}
@@ -171,21 +172,23 @@ def _newest(found: Iterable[Found]) -> list[Record]:
     return list({f.record.name: f.record for f in sorted(found, key=lambda f: f.version)}.values())
 
 
-def _rows(record: Record, tables: Sequence[Path]) -> Iterator[tuple[str, dict[str, Any], Mapping[str, str]]]:
-    """Every row by its trial, or its number among all rows, and the units of its columns: each table has its own."""
+def _rows(
+    record: Record, tables: Sequence[Path], fit_to: Callable[[Mapping[str, str]], _Fit]
+) -> Iterator[tuple[str, dict[str, Any], _Fit]]:  # fmt: skip
+    """Every row by its trial, or its number among all rows, and what reads it: each table has units of its own."""
     number = 0
     for path in tables:
         reader = read_parquet(path)
-        fields = {field.name: field.metadata_str.get("unit") for field in reader.schema}
+        fields = {name: reader.schema.field(name).metadata_str.get("unit") for name in reader.schema.names}
         said = {variable.name: variable.unit for variable in record.variables}
-        units = {name: said.get(name, "") if unit is None else unit for name, unit in fields.items()}
+        fit = fit_to({name: said.get(name, "") if unit is None else unit for name, unit in fields.items()})
         for batch in reader:
             columns = [batch.column(i).to_pylist() for i in range(batch.num_columns)]
             for values in zip(*columns, strict=True):
                 number += 1
                 row = dict(zip(fields, values, strict=True))
                 trial = row.get("trial")
-                yield str(trial) if record.campaign and trial else str(number), row, units
+                yield str(trial) if record.campaign and trial else str(number), row, fit
 
 
 def _seen(fact: TrialAdded) -> object:
