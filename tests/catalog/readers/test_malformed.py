@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from firstlight.catalog.readers import Unreadable, read
+from firstlight.catalog.readers._apart import apart
 
 _TYPES = "<Types xmlns='http://schemas.openxmlformats.org/package/2006/content-types'/>"
 _SPECTRUM = (
@@ -289,3 +290,29 @@ def test_a_large_table_takes_little_memory(tmp_path: Path) -> None:
     before, after = ([int(word) for word in line.split()] for line in out.splitlines())
     assert after[0] == after[1] == 330_000
     assert (after[2] - before[2]) / 1024 < 100, out
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", r"its library came to grief over it \(signal 11\)"),
+        ("raise SystemExit('no memory')", r"\(status 1, no memory\): it is damaged; copy it again"),
+    ],
+)
+def test_a_library_that_crashes_takes_nobody_along(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, said: str
+) -> None:
+    (tmp_path / "crashing.py").write_text(source)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    with pytest.raises(Unreadable, match=said):
+        apart("crashing", tmp_path / "crashing.py")
+
+
+def test_damaged_hdf5_never_ends_the_process(tmp_path: Path) -> None:
+    content, chance = hdf5(), random.Random(3)
+    for _ in range(3):
+        changed = bytearray(content)
+        for at in chance.sample(range(8, 2048), 20):
+            changed[at] = chance.randrange(256)
+        (tmp_path / "a.h5").write_bytes(changed)
+        consume(tmp_path / "a.h5")

@@ -36,7 +36,8 @@ def read(path: Path, media_type: str) -> Contents:
     _check(path)
     notes = list[str]()
     block, others = _block(path, _spectrum(path, notes))
-    x, y = np.asarray(block.get("x", ()), np.float64), np.asarray(block.get("y", ()), np.float64)
+    with trouble(path, "its data are no numbers", "check its data"):
+        x, y = np.asarray(block.get("x", ()), np.float64), np.asarray(block.get("y", ()), np.float64)
     promised = block.get("npoints")
     if (isinstance(promised, int) and promised != len(y)) or len(x) != len(y):
         raise Unreadable(
