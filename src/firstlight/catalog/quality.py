@@ -3,20 +3,16 @@
 All is computed by DuckDB over Parquet files, out of core: the memory that it takes is bounded, whatever their size.
 """
 
-import importlib
-import os
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from firstlight.core import Value
 
+from ._duck import Data, connected, finite, named, quoted, relation
 from ._records import Variable
 
-_MEMORY = "1GB"
 _EXACT = 10_000_000
 """Rows up to which distinct values and quartiles are exact, which takes them all in memory; then they are estimates."""
 _EXAMPLES = 5
@@ -32,8 +28,6 @@ _ORDER = {
     "train": 0, "training": 0, "val": 1, "valid": 1, "validation": 1, "dev": 1, "test": 2, "testing": 2, "holdout": 2,
     "eval": 2,
 }  # fmt: skip
-_NUMERIC = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT",
-            "UHUGEINT", "FLOAT", "DOUBLE")  # fmt: skip
 
 
 class Examined(Value, frozen=True):
@@ -44,9 +38,9 @@ class Examined(Value, frozen=True):
     `quartiles` (25, 50 and 75 %, linearly between neighbours); None where there are none.
 
     An outlier has a modified z-score 0.6745 |x - median| / MAD beyond 3.5, with the median absolute deviation MAD
-    (Iglewicz and Hoaglin, How to Detect and Handle Outliers, 1993); where more than half of the values are the same,
-    so that MAD is 0, the mean absolute deviation times 1.2533 / 0.6745 stands for it. Columns of two values have
-    none. `outlying` are the rows of those that lie farthest.
+    (Iglewicz and Hoaglin, How to Detect and Handle Outliers, 1993). Where MAD is 0, as more than half of the values are
+    the same, the score is |x - median| / (1.2533 times the mean of |x - median|). Columns of two values have no
+    outliers. `outlying` are the rows of those that lie farthest.
     """
 
     name: str
@@ -116,27 +110,7 @@ class Quality(Value, frozen=True):
     problems: tuple[str, ...] = ()
 
 
-class _Data(NamedTuple):
-    """Files as a relation, whose column "row" numbers its rows, and what its columns are."""
-
-    relation: str
-    rows: int
-    types: dict[str, str]
-    row: str
-
-    def numeric(self) -> list[str]:
-        """Columns of numbers."""
-        return [name for name, type in self.types.items() if type in _NUMERIC or type.startswith("DECIMAL")]
-
-    def plain(self) -> list[str]:
-        """Columns whose values are no lists or other nested ones."""
-        nested = ("STRUCT", "MAP", "UNION", "BLOB", "VARIANT")
-        return [n for n, type in self.types.items() if not type.endswith("]") and not type.startswith(nested)]
-
-
-def examine(
-    parquet: Path | Sequence[Path], variables: Sequence[Variable], splits: Mapping[str, Path] = {}
-) -> Quality:
+def examine(parquet: Path | Sequence[Path], variables: Sequence[Variable], splits: Mapping[str, Path] = {}) -> Quality:
     """Examine a table in one or several Parquet files of the same columns.
 
     `variables` say which columns are parameters and which observables. Splits are either files of their own in
@@ -149,8 +123,8 @@ def examine(
     paths = [parquet] if isinstance(parquet, Path) else list(parquet)
     if not paths:
         raise ValueError("there is no file to examine")
-    with _connected() as (db, place):
-        data = _data(db, place, "data", paths)
+    with connected() as (db, place):
+        data = relation(db, place, "data", paths)
         lacking = [v.name for v in variables if v.kind != "array" and v.name not in data.types]
         if lacking:
             raise ValueError(f"{paths[0]} has no column {lacking[0]!r}, which the variables name")
@@ -164,7 +138,7 @@ def examine(
         inputs = [n for n in known if roles.get(n) == "parameter"]
         inputs = inputs or [n for n in known if roles.get(n) != "observable"] or known
         if splits:
-            parts = [_data(db, place, f"split{n}", [path]) for n, path in enumerate(splits.values())]
+            parts = [relation(db, place, f"split{n}", [path]) for n, path in enumerate(splits.values())]
             leaks = _leaks(db, dict(zip(splits, parts, strict=True)), inputs)
         else:
             leaks = _leaks(db, _parts(db, data, split), inputs)
@@ -176,85 +150,46 @@ def examine(
     return Quality(**{n: getattr(found, n) for n in found.__struct_fields__ if n != "problems"}, problems=_told(found))
 
 
-@contextmanager
-def _connected() -> Iterator[tuple[Any, Path]]:
-    """A database in memory, and a directory for what does not fit into it and for links to the files."""
-    try:
-        duckdb = importlib.import_module("duckdb")
-    except ImportError as error:
-        raise ValueError("examining data takes the library duckdb: install firstlight[data]") from error
-    with tempfile.TemporaryDirectory(prefix="firstlight-quality-") as place:
-        settings = {
-            "memory_limit": _MEMORY, "temp_directory": f"{place}/spill", "threads": min(4, os.cpu_count() or 1),
-            "autoinstall_known_extensions": False, "autoload_known_extensions": False,
-            "preserve_insertion_order": False,
-        }  # fmt: skip
-        with duckdb.connect(":memory:", config=settings) as db:
-            try:
-                yield db, Path(place)
-            except duckdb.Error as error:
-                raise ValueError(f"the data cannot be examined: {' '.join(str(error).split())[:300]}") from error
-
-
-def _data(db: Any, place: Path, name: str, paths: Sequence[Path]) -> _Data:
-    """The files as a view. They are reached by links, as a name such as "a[1].parquet" is a pattern to the database."""
-    links, before, offsets = list[str](), 0, list[str]()
-    for n, path in enumerate(paths):
-        link = place / f"{name}-{n:05}.parquet"
-        try:
-            link.symlink_to(path.resolve(strict=True))
-        except OSError as error:
-            raise ValueError(f"{path} cannot be read: {error.strerror}") from error
-        try:
-            count = int(db.execute("SELECT coalesce(sum(num_rows), 0) FROM parquet_file_metadata(?)", [str(link)]).fetchone()[0])
-        except Exception as error:
-            raise ValueError(f"{path} is not a Parquet file that can be read: {error}") from error
-        links.append(str(link))
-        offsets.append(f"WHEN {_text(str(link))} THEN {before}")
-        before += count
-    types = {r[0]: r[1] for r in db.execute("DESCRIBE SELECT * FROM read_parquet(?)", [links]).fetchall()}
-    row = next(n for n in ("row", "row_", "row__", "its row in the files") if n not in types)
-    db.execute(
-        f"CREATE VIEW {name} AS SELECT * EXCLUDE (filename, file_row_number), file_row_number + CASE filename "
-        f"{' '.join(offsets)} END AS {_name(row)} FROM read_parquet([{', '.join(map(_text, links))}], filename=true, "
-        f"file_row_number=true)"
-    )
-    return _Data(name, before, types, row)
-
-
-def _columns(db: Any, data: _Data, exact: bool) -> list[Examined]:
+def _columns(db: Any, data: Data, exact: bool) -> list[Examined]:
     """Each column by itself: three passes over the data for all of them, and one for each with outliers."""
     distinct = "count(DISTINCT {})" if exact else "approx_count_distinct({})"
     quantiles = "quantile_cont({}, [0.25, 0.5, 0.75])" if exact else "approx_quantile({}, [0.25, 0.5, 0.75])"
     numeric = set(data.numeric())
     asked = list[str]()
     for name in data.plain():
-        asked += [f"count({_there(data, name)})", distinct.format(_there(data, name))]
+        asked += [f"count({data.there(name)})", distinct.format(data.there(name))]
         if name in numeric:
-            x = _finite(name)
+            x = finite(name)
             centred = f"{x} - (SELECT avg({x}) FROM {data.relation})"
-            asked += [f"count({x})", f"min({x})", f"max({x})", f"avg({x})", f"stddev_samp({centred})", quantiles.format(x)]
+            asked += [
+                f"count({x})",
+                f"min({x})",
+                f"max({x})",
+                f"avg({x})",
+                f"stddev_samp({centred})",
+                quantiles.format(x),
+            ]
     said = iter(db.execute(f"SELECT {', '.join(asked)} FROM {data.relation}").fetchone() if asked else ())
     made = list[Examined]()
     for name in data.plain():
         there, different = next(said), next(said)
         one = Examined(name=name, missing=data.rows - there, distinct=different, constant=different == 1)
         if name in numeric:
-            finite, low, high, mean, sd, quartiles = (next(said) for _ in range(6))
+            number, low, high, mean, sd, quartiles = (next(said) for _ in range(6))
             one = Examined(
                 name=name, missing=data.rows - there, distinct=different, constant=different == 1,
-                infinite=there - finite, low=low, high=high, mean=mean, sd=sd,
-                quartiles=tuple(quartiles) if finite else None,
+                infinite=there - number, low=low, high=high, mean=mean, sd=sd,
+                quartiles=tuple(quartiles) if number else None,
             )  # fmt: skip
         made.append(one)
     return _with_outliers(db, data, made)
 
 
-def _with_outliers(db: Any, data: _Data, columns: Sequence[Examined]) -> list[Examined]:
+def _with_outliers(db: Any, data: Data, columns: Sequence[Examined]) -> list[Examined]:
     tried = [c for c in columns if c.quartiles and c.distinct > 2]
     if not tried:
         return list(columns)
-    away = {c.name: f"abs({_finite(c.name)} - ({c.quartiles[1]!r}::DOUBLE))" for c in tried if c.quartiles}
+    away = {c.name: f"abs({finite(c.name)} - ({c.quartiles[1]!r}::DOUBLE))" for c in tried if c.quartiles}
     middle = "median({0})" if data.rows <= _EXACT else "approx_quantile({0}, 0.5)"
     asked = ", ".join(f"{middle.format(away[c.name])}, avg({away[c.name]})" for c in tried)
     said = iter(db.execute(f"SELECT {asked} FROM {data.relation}").fetchone())
@@ -275,20 +210,22 @@ def _with_outliers(db: Any, data: _Data, columns: Sequence[Examined]) -> list[Ex
     return made
 
 
-def _repeats(db: Any, data: _Data, known: Sequence[str]) -> tuple[int, tuple[tuple[int, ...], ...]]:
+def _repeats(db: Any, data: Data, known: Sequence[str]) -> tuple[int, tuple[tuple[int, ...], ...]]:
     if not known:
         return 0, ()
-    row, names = _name(data.row), ", ".join(map(_name, known))
+    row, names = named(data.row), ", ".join(map(named, known))
     # Groups are found by a hash of the row first: few rows are then compared as a whole.
     hashed = f"SELECT hash({names}) h FROM {data.relation} GROUP BY h HAVING count(*) > 1"
     groups = f"SELECT count(*) n, list({row} ORDER BY {row})[:{_EXAMPLES}] r FROM {data.relation} " \
              f"WHERE hash({names}) IN ({hashed}) GROUP BY {names} HAVING count(*) > 1"  # fmt: skip
-    repeated, some = db.execute(f"SELECT coalesce(sum(n - 1), 0), list(r ORDER BY r[1])[:{_EXAMPLES}] FROM ({groups})").fetchone()
+    repeated, some = db.execute(
+        f"SELECT coalesce(sum(n - 1), 0), list(r ORDER BY r[1])[:{_EXAMPLES}] FROM ({groups})"
+    ).fetchone()
     return int(repeated), tuple(tuple(rows) for rows in some or ())
 
 
 def _conflicts(
-    db: Any, data: _Data, roles: Mapping[str, str], columns: Mapping[str, Examined]
+    db: Any, data: Data, roles: Mapping[str, str], columns: Mapping[str, Examined]
 ) -> tuple[int, tuple[Conflict, ...]]:
     """Groups of rows on a grid of a millionth of each parameter's range, with observables that differ by more."""
     numeric = set(data.numeric())
@@ -300,17 +237,21 @@ def _conflicts(
     for name in parameters:
         one = columns[name]
         span = (one.high or 0) - (one.low or 0) if name in numeric and one.low is not None else 0
-        cells.append(f"round(({_finite(name)} - {one.low!r}) / {span!r} * {_GRID})" if span else _name(name))
-    row = _name(data.row)
+        cells.append(f"round(({finite(name)} - {one.low!r}) / {span!r} * {_GRID})" if span else named(name))
+    row = named(data.row)
     made, count = list[Conflict](), 0
-    spreads = ", ".join(f"(max({_finite(n)}) - min({_finite(n)})) / {columns[n].sd!r} s{i}" for i, n in enumerate(observables))
+    spreads = ", ".join(
+        f"(max({finite(n)}) - min({finite(n)})) / {columns[n].sd!r} s{i}" for i, n in enumerate(observables)
+    )
     least = [((columns[n].high or 0) - (columns[n].low or 0)) / _GRID / (columns[n].sd or 1) for n in observables]
     differs = " OR ".join(f"s{i} > {end!r}" for i, end in enumerate(least))
     worst = f"greatest({', '.join(f'coalesce(s{i}, 0)' for i in range(len(observables)))})"
-    keys = ", ".join(cells)
+    groups = (
+        f"SELECT list({row} ORDER BY {row})[:{_EXAMPLES}] r, {spreads} FROM {data.relation} "
+        f"GROUP BY {', '.join(cells)} HAVING count(*) > 1"
+    )
     found = db.execute(
-        f"SELECT *, count(*) OVER () FROM (SELECT list({row} ORDER BY {row})[:{_EXAMPLES}] r, {spreads} FROM {data.relation} "
-        f"GROUP BY {keys} HAVING count(*) > 1) WHERE {differs} ORDER BY {worst} DESC, r LIMIT {_EXAMPLES}"
+        f"SELECT *, count(*) OVER () FROM ({groups}) WHERE {differs} ORDER BY {worst} DESC, r LIMIT {_EXAMPLES}"
     ).fetchall()
     for rows, *spread, count in found:  # noqa: B007 - the last one is what is asked
         most = max(range(len(observables)), key=lambda i: spread[i] or 0)
@@ -318,35 +259,37 @@ def _conflicts(
     return count, tuple(made)
 
 
-def _parts(db: Any, data: _Data, split: str) -> dict[str, _Data]:
+def _parts(db: Any, data: Data, split: str) -> dict[str, Data]:
     """The splits that a column names, as relations."""
     if not split:
         return {}
     names = [r[0] for r in db.execute(
-        f"SELECT DISTINCT {_name(split)}::VARCHAR FROM {data.relation} WHERE {_name(split)} IS NOT NULL "
+        f"SELECT DISTINCT {named(split)}::VARCHAR FROM {data.relation} WHERE {named(split)} IS NOT NULL "
         f"LIMIT {_MOST_SPLITS + 1}"
     ).fetchall()]  # fmt: skip
     if not 2 <= len(names) <= _MOST_SPLITS:
         return {}
     made = {}
     for n, name in enumerate(sorted(names)):
-        where = f"{_name(split)}::VARCHAR = {_text(name)}"
+        where = f"{named(split)}::VARCHAR = {quoted(name)}"
         db.execute(f"CREATE VIEW part{n} AS SELECT * FROM {data.relation} WHERE {where}")
         count = db.execute(f"SELECT count(*) FROM part{n}").fetchone()[0]
         made[name] = data._replace(relation=f"part{n}", rows=count)
     return made
 
 
-def _leaks(db: Any, parts: Mapping[str, _Data], inputs: Sequence[str]) -> tuple[Leak, ...]:
+def _leaks(db: Any, parts: Mapping[str, Data], inputs: Sequence[str]) -> tuple[Leak, ...]:
     """Every two splits: what of the later one (train, validation, test) occurs in the earlier one."""
     made = list[Leak]()
-    for (one, earlier), (other, later) in combinations(sorted(parts.items(), key=lambda p: (_ORDER.get(p[0].lower(), 3), p[0])), 2):
+    for (one, earlier), (other, later) in combinations(
+        sorted(parts.items(), key=lambda p: (_ORDER.get(p[0].lower(), 3), p[0])), 2
+    ):
         for name, part in ((one, earlier), (other, later)):
             lacking = [column for column in inputs if column not in part.types]
             if lacking:
                 raise ValueError(f"the split {name!r} has no column {lacking[0]!r}, which the data have")
-        same = " AND ".join(f"a.{_name(c)} IS NOT DISTINCT FROM b.{_name(c)}" for c in inputs)
-        row = _name(later.row)
+        same = " AND ".join(f"a.{named(c)} IS NOT DISTINCT FROM b.{named(c)}" for c in inputs)
+        row = named(later.row)
         count, rows = db.execute(
             f"SELECT count(*), list(b.{row} ORDER BY b.{row})[:{_EXAMPLES}] FROM {later.relation} b "
             f"WHERE EXISTS (SELECT 1 FROM {earlier.relation} a WHERE {same})"
@@ -356,10 +299,10 @@ def _leaks(db: Any, parts: Mapping[str, _Data], inputs: Sequence[str]) -> tuple[
     return tuple(sorted(made, key=lambda leak: -leak.share))
 
 
-def _hints(db: Any, data: _Data, roles: Mapping[str, str], columns: Sequence[Examined]) -> tuple[Hint, ...]:
+def _hints(db: Any, data: Data, roles: Mapping[str, str], columns: Sequence[Examined]) -> tuple[Hint, ...]:
     """Columns that determine an observable or, where none is known, any other column."""
     numbers = [c for c in columns if c.sd and c.mean is not None and c.distinct > 2][:_MOST_COMPARED]
-    scaled = {c.name: f"({_finite(c.name)} - ({c.mean!r})) / {c.sd!r}" for c in numbers}
+    scaled = {c.name: f"({finite(c.name)} - ({c.mean!r})) / {c.sd!r}" for c in numbers}
     seen = {name for name, role in roles.items() if role == "observable"}
     pairs = [(a, b) for a, b in combinations(scaled, 2) if not seen or a in seen or b in seen]
     if not pairs:
@@ -369,7 +312,7 @@ def _hints(db: Any, data: _Data, roles: Mapping[str, str], columns: Sequence[Exa
     for (a, b), r in zip(pairs, db.execute(f"SELECT {asked} FROM {data.relation}").fetchone(), strict=True):
         if r is None or not abs(r) > _ALIKE:
             continue
-        x, y = _finite(a), _finite(b)
+        x, y = finite(a), finite(b)
         ways, of_a, of_b = db.execute(
             f"SELECT count(*), count(DISTINCT x), count(DISTINCT y) FROM (SELECT DISTINCT {x} x, {y} y FROM "
             f"{data.relation} WHERE {x} IS NOT NULL AND {y} IS NOT NULL)"
@@ -387,8 +330,8 @@ def _told(found: Quality) -> tuple[str, ...]:
     if not rows:
         return ("there are no rows",)
     said = [
-        f"{leak.count:,} of the rows of {leak.into} ({leak.share:.1%}) occur in {leak.out_of}, too: whoever learns from "
-        f"{leak.out_of} has seen them (row {leak.rows[0]}, for example)"
+        f"{leak.count:,} of the rows of {leak.into} ({leak.share:.1%}) occur in {leak.out_of}, too: whoever learns "
+        f"from {leak.out_of} has seen them (row {leak.rows[0]}, for example)"
         for leak in found.leaks
     ]
     if found.conflicts:
@@ -399,46 +342,29 @@ def _told(found: Quality) -> tuple[str, ...]:
         )
     if found.repeated:
         often = "twice" if all(len(some) == 2 for some in found.repeats) else "several times"
-        said.append(f"{found.repeated:,} of {rows:,} rows occur {often} (rows {_listed(found.repeats[0])}, for example)")
+        said.append(
+            f"{found.repeated:,} of {rows:,} rows occur {often} (rows {_listed(found.repeats[0])}, for example)"
+        )
     said += [
-        f"{h.column} determines {h.target} (r = {h.r:.5f}): it may be the same in other words, so look before you learn "
-        f"one from the other" for h in found.hints
+        f"{h.column} determines {h.target} (r = {h.r:.5f}): it may be the same in other words, so look before you "
+        f"learn one from the other" for h in found.hints
     ]  # fmt: skip
     by_gaps = sorted((c for c in found.columns if c.missing), key=lambda c: -c.missing)
     said += [f"{c.name} is missing in {c.missing:,} of {rows:,} rows ({c.missing / rows:.1%})" for c in by_gaps]
     said += [f"{c.name} is infinite in {c.infinite:,} of {rows:,} rows" for c in found.columns if c.infinite]
     said += [f"{c.name} is the same in all rows" for c in found.columns if c.constant and rows > 1]
     outlying = sorted((c for c in found.columns if c.outliers), key=lambda c: -c.outliers)
-    return (*said, *(
-        f"{c.name} has {c.outliers:,} outliers among {rows:,} rows (row {c.outlying[0]} is the farthest)" for c in outlying
-    ))  # fmt: skip
+    told = "{} has {:,} outliers among {:,} rows (row {} is the farthest)"
+    return (*said, *(told.format(c.name, c.outliers, rows, c.outlying[0]) for c in outlying))
 
 
 def _listed(rows: Sequence[int]) -> str:
     return f"{', '.join(map(str, rows[:-1]))} and {rows[-1]}" if len(rows) > 1 else str(rows[0])
 
 
-def _rows(db: Any, data: _Data, where: str, order: str) -> tuple[int, ...]:
-    row = _name(data.row)
-    found = db.execute(f"SELECT {row} FROM {data.relation} WHERE {where} ORDER BY {order} DESC, {row} LIMIT {_EXAMPLES}")
+def _rows(db: Any, data: Data, where: str, order: str) -> tuple[int, ...]:
+    row = named(data.row)
+    found = db.execute(
+        f"SELECT {row} FROM {data.relation} WHERE {where} ORDER BY {order} DESC, {row} LIMIT {_EXAMPLES}"
+    )
     return tuple(r[0] for r in found.fetchall())
-
-
-def _there(data: _Data, name: str) -> str:
-    """A value, or NULL where there is none."""
-    x = _name(name)
-    return f"CASE WHEN isnan({x}) THEN NULL ELSE {x} END" if data.types[name] in ("FLOAT", "DOUBLE") else x
-
-
-def _finite(name: str) -> str:
-    """A number as a double, or NULL where there is none that is finite."""
-    x = f"{_name(name)}::DOUBLE"
-    return f"CASE WHEN isfinite({x}) THEN {x} END"
-
-
-def _name(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-def _text(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

@@ -1,6 +1,7 @@
 """Crystals in CIF, through gemmi: cell, space group, formula, and the atoms as a table."""
 
 import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ from . import _columns, _elements, _names
 from ._contents import Contents, Unreadable, library, trouble
 from ._names import Label
 
+_PLACE = re.compile(r"data:(\d+)(?::\d+\(\d+\):)? ?")
+"""Where the library says that something is wrong."""
 _LARGEST = 512 * 2**20
 _CELL = ("length_a", "length_b", "length_c", "angle_alpha", "angle_beta", "angle_gamma", "volume")
 _GROUPS = ("_space_group_name_H-M_alt", "_symmetry_space_group_name_H-M", "_symmetry.space_group_name_H-M",
@@ -34,13 +37,21 @@ def read(path: Path, media_type: str) -> Contents:
     if path.stat().st_size > _LARGEST:
         raise Unreadable(path, f"it has more than {_LARGEST >> 20} MiB", "split it by its blocks")
     cif = library("gemmi", path).cif
+    notes = list[str]()
+    content = path.read_bytes()
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        content = content.decode("latin-1").encode()
+        notes.append("it is not in UTF-8: it is read as Latin-1, so look at letters that are not English")
     with trouble(path, "it is not CIF", "check that it is complete, and its quotation marks"):
         # A path would be opened by the library, which also takes one that ends in ".gz" for an archive.
-        document = cif.read_string(path.read_bytes())
-        blocks = list(document)
+        try:
+            blocks = list(cif.read_string(content))
+        except (ValueError, RuntimeError) as error:
+            raise ValueError(_PLACE.sub(r"line \1: ", str(error))) from error
     if not blocks:
         raise Unreadable(path, "it has no block", "a block begins with a line such as 'data_name'")
-    notes = list[str]()
     with_atoms = [block for block in blocks if _atoms(block)]
     block = (with_atoms or blocks)[0]
     if len(blocks) > 1:

@@ -58,7 +58,7 @@ class Column:
                 if kind == "int64" and self._text and _CODE.search("\n".join(map(str, there))):
                     break  # "0012" is the name of a sample, and not twelve.
                 self._measure(kind, parsed)
-                self.mixed |= kind != self.kind and kind == "string" and self.kind != ""
+                self.mixed |= kind == "string" and (self.kind not in ("", "string") or len(set(map(type, there))) > 1)
                 self.kind = kind
                 return
         self.mixed |= self.kind not in ("", "string")

@@ -23,6 +23,7 @@ class Unreadable(ValueError):
 
     def __init__(self, path: Path, wrong: str, do: str = "") -> None:
         super().__init__(f"{path}: {wrong}{f'; {do}' if do else ''}")
+        self.wrong = wrong
 
 
 class Contents(Value, frozen=True):

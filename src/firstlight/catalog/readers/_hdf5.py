@@ -1,16 +1,21 @@
 """Data in HDF5, and in NeXus where it is that, through h5py: nothing is followed that leads out of the file."""
 
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 from arro3.core import Array, RecordBatch, RecordBatchReader
 
+from firstlight.core import Value
+
 from .._records import Variable, VariableKind
 from . import _elements, _names, _nexus, _units
+from ._apart import apart
 from ._columns import Column, schema_of, type_of
-from ._contents import CELLS, Contents, library, trouble
+from ._contents import CELLS, Contents, Unreadable, library, trouble
 
 _MOST = 10_000
 """Datasets that are described."""
@@ -20,6 +25,7 @@ _LONGEST = 10**9
 """Rows of a table: a dataset that claims more of them is described like an array."""
 _LARGEST_CHUNK = 2**30
 """Bytes of a chunk, which is unpacked as a whole to read any of it."""
+_WRONG = "it is not HDF5, or it is damaged"
 _DAMAGED = "copy it again, and close files properly where they are written"
 
 
@@ -36,12 +42,41 @@ class Found(NamedTuple):
         return f"{self.path}/{self.field}" if self.field else self.path
 
 
+class Described(Value, frozen=True):
+    """What was found in a file: its columns with their places, its arrays, what it says; or why it is unreadable."""
+
+    columns: tuple[Variable, ...] = ()
+    places: tuple[tuple[str, str], ...] = ()
+    rows: int = 0
+    arrays: tuple[Variable, ...] = ()
+    metadata: dict[str, str | float | int] = {}
+    notes: tuple[str, ...] = ()
+    wrong: str = ""
+
+
 def read(path: Path, media_type: str) -> Contents:
     """One-dimensional datasets of one length are a table (those of the default plot of a NeXus file, else of the whole
-    file where all agree, else the most that agree within one group); others are arrays, and single values metadata."""
+    file where all agree, else the most that agree within one group); others are arrays, and single values metadata.
+
+    All is read once in a process of its own: a damaged file may crash the library, but only there.
+    """
+    library("h5py", path)
+    found = msgspec.json.decode(apart(__name__, path), type=Described)
+    if found.wrong:
+        raise Unreadable(path, found.wrong, _DAMAGED)
+    table, places = found.columns, found.places
+    return Contents(
+        media_type=media_type, variables=(*table, *found.arrays), rows=found.rows, metadata=found.metadata,
+        batches=(lambda: _batches(path, places, table)) if table else None, notes=found.notes,
+        elements=_elements.of_formula(str(found.metadata.get("sample.chemical_formula", ""))),
+    )  # fmt: skip
+
+
+def describe(path: Path) -> Described:
+    """What a file holds, after a look at every value of its table. Raises Unreadable, or does not come back."""
     notes = list[str]()
     h5py = library("h5py", path)
-    with trouble(path, "it is not HDF5, or it is damaged", _DAMAGED), h5py.File(path, "r", locking=False) as file:
+    with trouble(path, _WRONG, _DAMAGED), h5py.File(path, "r", locking=False) as file:
         found = list(_datasets(h5py, file, notes))
         plot = _nexus.plot(h5py, file)
         chosen = _chosen([f for f in found if _is_column(h5py, f, notes)], plot)
@@ -51,17 +86,23 @@ def read(path: Path, media_type: str) -> Contents:
         arrays = [_array(one, notes) for one in found if one.place not in kept and one.dataset.shape]
         said = _nexus.metadata(h5py, file, [f for f in found if not f.field and f.dataset.size == 1])
         roles = plot.roles() if plot else {}
-    table = [
+        rows = int(chosen[0].dataset.shape[0]) if chosen else 0
+    table = tuple(
         column.variable(label, roles.get(one.path, "other"))
         for one, label, column in zip(chosen, labels, measured, strict=True)
-    ]
-    places = [(one.path, one.field) for one in chosen]
-    return Contents(
-        media_type=media_type, variables=(*table, *_distinct(arrays, table)), metadata=said, notes=tuple(notes),
-        rows=chosen[0].dataset.shape[0] if chosen else 0,
-        batches=(lambda: _batches(path, places, table)) if table else None,
-        elements=_elements.of_formula(str(said.get("sample.chemical_formula", ""))),
+    )
+    return Described(
+        columns=table, places=tuple((one.path, one.field) for one in chosen), rows=rows,
+        arrays=tuple(_distinct(arrays, table)), metadata=said, notes=tuple(notes),
     )  # fmt: skip
+
+
+def main(path: Path) -> bytes:
+    """What is found, as JSON for the process that asked."""
+    try:
+        return msgspec.json.encode(describe(path))
+    except Unreadable as error:
+        return msgspec.json.encode(Described(wrong=error.wrong))
 
 
 def _datasets(h5py: Any, file: Any, notes: list[str]) -> Iterator[Found]:
@@ -221,3 +262,7 @@ def _arrow(values: Any, kind: VariableKind) -> Array:
         return Array([bool(value) for value in values], type=type_of(kind))
     texts = [v.decode("utf-8", "replace") if isinstance(v, bytes) else str(v) for v in values]
     return Array([text or None for text in texts], type=type_of(kind))
+
+
+if __name__ == "__main__":
+    sys.stdout.buffer.write(main(Path(sys.argv[1])))

@@ -36,7 +36,8 @@ def read(path: Path, media_type: str) -> Contents:
     _check(path)
     notes = list[str]()
     block, others = _block(path, _spectrum(path, notes))
-    x, y = np.asarray(block.get("x", ()), np.float64), np.asarray(block.get("y", ()), np.float64)
+    with trouble(path, "its data are no numbers", "check its data"):
+        x, y = np.asarray(block.get("x", ()), np.float64), np.asarray(block.get("y", ()), np.float64)
     promised = block.get("npoints")
     if (isinstance(promised, int) and promised != len(y)) or len(x) != len(y):
         raise Unreadable(
@@ -67,8 +68,10 @@ def _check(path: Path) -> None:
     if path.stat().st_size > _LARGEST:
         raise Unreadable(path, f"it has more than {_LARGEST >> 20} MiB", "split it")
     content = path.read_bytes()
-    if not re.match(rb"(?:\xef\xbb\xbf)?\s*##TITLE\s*=", content, re.IGNORECASE):
-        raise Unreadable(path, "line 1 does not begin with ##TITLE=", "check that it is JCAMP-DX")
+    if not re.match(rb"(?:\xef\xbb\xbf)?(?:\s*\$\$[^\n]*\n)*\s*##[^\n=]*=", content):
+        raise Unreadable(path, "line 1 is no label such as ##TITLE=", "check that it is JCAMP-DX")
+    if not re.search(rb"^##TITLE\s*=", content, re.MULTILINE | re.IGNORECASE):
+        raise Unreadable(path, "it has no line ##TITLE=", "check that it is JCAMP-DX")
     for match in re.finditer(rb"^##[^\n]*", content, re.MULTILINE):
         line = content.count(b"\n", 0, match.start()) + 1 if b"=" not in match[0] else 0
         if line:

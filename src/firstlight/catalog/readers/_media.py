@@ -1,7 +1,9 @@
 """What kind of file a file is: by what it holds where that can be told, else by its name."""
 
+import lzma
 import re
 import zipfile
+import zlib
 from pathlib import Path
 
 OTHER = "application/octet-stream"
@@ -33,8 +35,11 @@ _BEGINNINGS = (
 )  # fmt: skip
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _LOOKED_AT = 4096
+_DAMAGED = (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError, EOFError, KeyError,
+            zlib.error, lzma.LZMAError)  # fmt: skip
+"""What a ZIP archive raises that is none, or no whole one."""
 _TOLD = (
-    (re.compile(r"\s*##TITLE\s*=", re.IGNORECASE), JCAMP),
+    (re.compile(r"\s*##(?:TITLE|JCAMP-?DX)\s*=", re.IGNORECASE), JCAMP),
     (re.compile(r"(?:\s*#[^\n]*\n|\s*\n)*data_\S*\s+(?:#[^\n]*\n|\s)*(?:_\S|loop_|save_)", re.IGNORECASE), CIF),
     (re.compile(r">\S[^\n]*\n[A-Za-z*\-\s]+(?:\n|$)"), FASTA),
     (re.compile(r"\s*\d+[ \t]*\n[^\n]*\n\s*[A-Z][a-z]?(?:[ \t]+[-+.\dEe]+){3}"), XYZ),
@@ -77,7 +82,7 @@ def _zipped(path: Path) -> str:
                 return XLSX
             if "mimetype" in names and archive.getinfo("mimetype").file_size < 200:
                 return archive.read("mimetype").decode("ascii", "replace").strip()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError, EOFError, KeyError):
+    except _DAMAGED:
         return ""
     return ZARR if any(name.rpartition("/")[2] in ("zarr.json", ".zgroup", ".zarray") for name in names) else ""
 

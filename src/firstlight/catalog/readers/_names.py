@@ -20,7 +20,7 @@ class Label(NamedTuple):
 
 
 _BRACKETS = re.compile(r"(?P<name>.*?\S)\s*\[(?P<unit>[^\[\]]*)\]")
-_PARENTHESES = re.compile(r"(?P<name>.*?\S)\s*\((?P<unit>[^()]*(?:\([^()]*\)[^()]*)*)\)")
+_PARENTHESES = re.compile(r"(?P<name>.*?[^\s/])\s*\((?P<unit>[^()]*(?:\([^()]*\)[^()]*)*)\)")
 _SLASH = re.compile(r"(?P<name>[^/]*?\S)(?P<space>\s*)/\s*(?P<unit>\S.*)")
 _TAIL = re.compile(r"(?P<name>.+)_(?P<unit>[^_]+)")
 _PLAIN = re.compile(r"[A-Za-z0-9_.\-]+")
@@ -43,6 +43,11 @@ def labels(headers: Sequence[str], path: Path, notes: list[str]) -> list[Label]:
             )
         seen[header] = place
     found = [label(header, place, notes) for place, header in enumerate(headers, start=1)]
+    # A column without a name gives way to one that is called so.
+    found = [
+        one if header.strip() or one.name not in seen else one._replace(name=f"{one.name}_")
+        for one, header in zip(found, headers, strict=True)
+    ]
     return unique(found, notes)
 
 
@@ -72,7 +77,8 @@ def label(header: str, place: int, notes: list[str], unit: str = "") -> Label:
     if quantity and told in _DEGREES:
         told = _DEGREES[told]
     final = quantity.name if quantity else identifier(name) or f"column_{place}"
-    if (final != text and final != name) or told != as_written.strip():
+    beside = text.removeprefix(name).strip()[:1] in ("[", "(", "")
+    if not beside or final not in (text, name) or told != as_written.strip():
         notes.append(f"column {text!r} is called {final}" + (f" and is in {told}" if told else ""))
     return Label(final, told, "" if final == text else text)
 

@@ -3,12 +3,11 @@
 import re
 import zipfile
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from . import _columns, _names
-from ._contents import Contents, Unreadable, library, short, trouble
+from ._contents import Contents, Unreadable, library, trouble
 from ._media import XLS
 
 _MOST_BYTES = 2 * 2**30
@@ -93,26 +92,21 @@ def _sheet(path: Path, name: str, book: Any, notes: list[str]) -> _Sheet | None:
 
 def _unpacks(path: Path) -> None:
     """Raises Unreadable where a container is damaged or would unpack to more than a workbook has."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            parts = archive.infolist()
-            size, packed = sum(p.file_size for p in parts), sum(p.compress_size for p in parts)
-            if size > _MOST_BYTES or (size > _SUSPICIOUS and size > _MOST_RATIO * max(1, packed)):
-                raise Unreadable(path, f"it would unpack to {size >> 20} MiB from {packed >> 10} KiB", _AGAIN)
-            if any(part.flag_bits & 1 for part in parts):
-                raise Unreadable(path, "it is encrypted", "save it without a password")
-            # Also where the sizes lie: what is unpacked is no more than it says, and then its checksum is wrong.
-            if damaged := archive.testzip():
-                raise Unreadable(path, f"its part {damaged} is damaged", _AGAIN)
-            for part in parts:
-                if part.filename.startswith("xl/") and part.filename.endswith(".xml"):
-                    _rectangle(path, archive, part.filename)
-                elif part.filename == "content.xml":
-                    _repeats(path, archive)
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, EOFError, RuntimeError, ValueError) as error:
-        if isinstance(error, Unreadable):
-            raise
-        raise Unreadable(path, f"it is no whole ZIP container: {short(error)}", _AGAIN) from error
+    with trouble(path, "it is no whole ZIP container", _AGAIN), zipfile.ZipFile(path) as archive:
+        parts = archive.infolist()
+        size, packed = sum(p.file_size for p in parts), sum(p.compress_size for p in parts)
+        if size > _MOST_BYTES or (size > _SUSPICIOUS and size > _MOST_RATIO * max(1, packed)):
+            raise Unreadable(path, f"it would unpack to {size >> 20} MiB from {packed >> 10} KiB", _AGAIN)
+        if any(part.flag_bits & 1 for part in parts):
+            raise Unreadable(path, "it is encrypted", "save it without a password")
+        # Also where the sizes lie: what is unpacked is no more than it says, and then its checksum is wrong.
+        if damaged := archive.testzip():
+            raise Unreadable(path, f"its part {damaged} is damaged", _AGAIN)
+        for part in parts:
+            if part.filename.startswith("xl/") and part.filename.endswith(".xml"):
+                _rectangle(path, archive, part.filename)
+            elif part.filename == "content.xml":
+                _repeats(path, archive)
 
 
 def _pieces(archive: zipfile.ZipFile, name: str) -> Iterator[bytes]:
@@ -152,9 +146,8 @@ def _repeats(path: Path, archive: zipfile.ZipFile) -> None:
     rows = cells = 0
     for piece in _pieces(archive, "content.xml"):
         for what, said in _REPEATED.findall(piece):
-            times = 1
-            with suppress(AttributeError):
-                times = int(_TIMES.search(said)[1])  # type: ignore[index]
+            found = _TIMES.search(said)
+            times = int(found[1]) if found else 1
             if what == b"row":
                 rows = times
             elif b"value-type=" in said:
