@@ -12,6 +12,10 @@ import pytest
 from .servers import free_port, running
 
 
+collect_ignore = ["tiled_filling.py"]
+"""Programs that run in other people's environments are not for this one to import."""
+
+
 class Houses:
     """The address of the houses, and what they have been asked."""
 
