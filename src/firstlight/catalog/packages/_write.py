@@ -98,7 +98,7 @@ def _directory(package: Package, form: Form, place: Path, actions: int) -> None:
         data.append(File(path, digest, size, media_type(said or path)))
     own = [_put(place / OWN, msgspec.json.format(_encode(package.record), indent=1) + b"\n")]
     if package.provenance is not None:
-        own.append(_put(place / PROVENANCE, _encode(prov_json(package.provenance)) + b"\n"))
+        own.append(_put(place / PROVENANCE, msgspec.json.encode(prov_json(package.provenance)) + b"\n"))
     if package.journal is not None:
         digest, size = copied(package.journal, place / JOURNAL)
         own.append(Part(JOURNAL, digest, size, "application/jsonl"))
