@@ -4,7 +4,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import get_args
 
 import msgspec
@@ -76,6 +76,8 @@ def _check(package: Package) -> None:
     record, given = package.record, set(package.files)
     for path in given:
         checked(path)
+        if above := next((p for p in map(str, PurePosixPath(path).parents) if p in given), None):
+            raise ValueError(f"{above} is a file and a directory at once, with {path} in it")
     if record.files:
         said = {file.path for file in record.files}
         if missing := sorted(said - given):
