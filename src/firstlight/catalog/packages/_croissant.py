@@ -51,10 +51,11 @@ def croissant(
     """The files that make a directory with these files (below "data/") and parts a Croissant package, by name."""
     record, card = package.record, package.record.card
     found = tables(package)
-    objects = [_object(f"{DATA}/{f.path}", f.digest, f.size, f.media_type) for f in data]
-    objects += [_object(p.path, p.digest, p.size, p.media_type or media_type(p.path)) for p in own]
+    ids = {f.path: _id(f.path, number) for number, f in enumerate(data, start=1)}
+    objects = [_object(ids[f.path], f"{DATA}/{f.path}", f.digest, f.size, f.media_type) for f in data]
+    objects += [_object(p.path, p.path, p.digest, p.size, p.media_type or media_type(p.path)) for p in own]
     names = _unique([PurePosixPath(table.path).stem for table in found], "records", {"splits"})
-    sets = [_records(table, id) for table, id in zip(found, names, strict=True) if table.columns]
+    sets = [_records(table, id, ids[table.path]) for table, id in zip(found, names, strict=True) if table.columns]
     splits = sorted({split for table in found for split in table.splits})
     url, name = licence(card)
     whole: Json = {
@@ -84,9 +85,14 @@ def _said(**values: object) -> Json:
     return {name: value for name, value in values.items() if value not in ("", None, [], ())}
 
 
-def _object(path: str, digest: str, size: int, type: str) -> Json:
+def _id(path: str, number: int) -> str:
+    # Programs that read Croissant take no id with a space in it, however it is written.
+    return f"{DATA}/{path}" if re.fullmatch(r"[A-Za-z0-9_./-]+", path) else f"file-{number}"
+
+
+def _object(id: str, path: str, digest: str, size: int, type: str) -> Json:
     return {
-        "@type": "cr:FileObject", "@id": path, "name": path, "contentUrl": path, "contentSize": f"{size} B",
+        "@type": "cr:FileObject", "@id": id, "name": path, "contentUrl": path, "contentSize": f"{size} B",
         "encodingFormat": "application/x-parquet" if type == "application/vnd.apache.parquet" else type,
         "sha256": digest.removeprefix("sha256:"),
     }  # fmt: skip
@@ -143,21 +149,21 @@ def _unique(names: Sequence[str], what: str, taken: Set[str] = frozenset()) -> l
     return found if len(set(found)) == len(found) else [f"{what}-{n}" for n in range(1, len(found) + 1)]
 
 
-def _records(table: Table, id: str) -> Json:
+def _records(table: Table, id: str, file: str) -> Json:
     ids = _unique([column.name for column in table.columns], "column")
     return {
         "@type": "cr:RecordSet", "@id": id, "name": id, "description": f"The rows of {table.path}",
-        "field": [_field(table, f"{id}/{name}", c) for name, c in zip(ids, table.columns, strict=True)],
+        "field": [_field(table, f"{id}/{name}", file, c) for name, c in zip(ids, table.columns, strict=True)],
     }  # fmt: skip
 
 
-def _field(table: Table, id: str, column: Column) -> Json:
+def _field(table: Table, id: str, file: str, column: Column) -> Json:
     unit = f"In {column.unit}." if column.unit else ""
     found: Json = {
         "@type": "cr:Field", "@id": id, "name": column.name,
         "description": " ".join(part for part in (column.description, unit) if part) or column.name,
         "dataType": _TYPES.get(column.kind, "sc:Text"),
-        "source": {"fileObject": {"@id": f"{DATA}/{table.path}"}, "extract": {"column": column.called}},
+        "source": {"fileObject": {"@id": file}, "extract": {"column": column.called}},
     }  # fmt: skip
     if column.unit:
         found["unitText"] = column.unit

@@ -93,15 +93,18 @@ def _distribution(package: Package, path: str) -> Json:
             "designationIndicator": f"Controlled by: {card.publisher}. Contact: {card.contact}",
         }  # fmt: skip
     if card.sensitivity not in ("", "Public"):
-        found["accessRestriction"] = [_restriction("AccessRestriction", f"Sensitivity: {card.sensitivity}")]
+        status = "Fully" if card.sensitivity in ("CUI", "UCNI", "Classified") else "Possibly"
+        note = f"Sensitivity: {card.sensitivity}"
+        found["accessRestriction"] = [_restriction("AccessRestriction", status, note)]
     if rules := [said for said in conditions(card) if not said.startswith("Sensitivity")]:
-        found["useRestriction"] = [_restriction("UseRestriction", " ".join(rules))]
+        found["useRestriction"] = [_restriction("UseRestriction", "Possibly", " ".join(rules))]
     found["identifier"] = f"{record.id}/{DATA}/{encoded(path)}"
     return found
 
 
-def _restriction(type: str, note: str) -> Json:
-    return {"@type": type, "restrictionStatus": "Restricted - Possibly", "restrictionNote": note}
+def _restriction(type: str, status: str, note: str) -> Json:
+    """`status` is a word of NARA's list of restriction statuses."""
+    return {"@type": type, "restrictionStatus": f"Restricted - {status}", "restrictionNote": note}
 
 
 def _temporal(package: Package) -> list[Json]:

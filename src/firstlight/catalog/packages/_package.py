@@ -114,6 +114,13 @@ def media_type(file: File | str) -> str:
     )  # fmt: skip
 
 
+def version_of(package: Package, name: str) -> str:
+    """The version of a program that made the data, "" where nobody has said."""
+    agents = package.provenance.agents if package.provenance else ()
+    found = (a.version for a in agents if a.kind == "software" and a.name == name)
+    return package.record.software.get(name) or next(found, "")
+
+
 def iso(at: float) -> str:
     """Seconds since 1970 as ISO 8601 in UTC, to the millisecond."""
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")

@@ -31,7 +31,7 @@ def read(path: Path, scratch: Path) -> Package:
     """
     path = Path(path)
     if path.is_dir():
-        return _package(_root(path))
+        return _package(_root(path, path.name))
     if not path.exists():
         raise FileNotFoundError(f"there is no {path}")
     if not zipfile.is_zipfile(path):
@@ -39,17 +39,17 @@ def read(path: Path, scratch: Path) -> Package:
             f"{path.name} is neither a directory nor a .zip: give one of an RO-Crate or a Croissant dataset"
         )
     with unpacked(path, Path(scratch)) as place:
-        return _package(_root(place))
+        return _package(_root(place, path.name))
 
 
-def _root(place: Path) -> Path:
+def _root(place: Path, name: str) -> Path:
     """Where the metadata are: at the top, or in the one directory there."""
     inside = [p for p in place.iterdir() if p.is_dir() and not p.is_symlink()]
     roots = [place, *inside] if len(inside) == 1 else [place]
     for root in roots:
         if (root / _rocrate.METADATA).exists() or _croissants(root):
             return root
-    raise ValueError(f"{place.name} is no package: it has neither {_rocrate.METADATA} nor Croissant metadata")
+    raise ValueError(f"{name} is no package: it has neither {_rocrate.METADATA} nor Croissant metadata")
 
 
 def _croissants(root: Path) -> list[Path]:

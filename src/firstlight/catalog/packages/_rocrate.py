@@ -33,6 +33,7 @@ from ._package import (
     organization,
     person,
     title,
+    version_of,
 )
 from ._runs import Nodes, one, runs
 
@@ -176,7 +177,7 @@ def _workflow(nodes: Nodes, spec: core.CampaignSpec, package: Package, data: Seq
     """The specification is a program in a language of our own: what to vary, what to want, by which procedure."""
     language = nodes.add(
         "#campaign-language", "ComputerLanguage", name="Firstlight campaign specification",
-        version=package.record.software.get("firstlight", ""),
+        version=version_of(package, "firstlight"),
     )  # fmt: skip
     output: list[Json] = []
     if data:

@@ -15,8 +15,9 @@ from ._package import Package, media_type
 
 
 class Column(NamedTuple):
-    """A column of a file: `called` is its header there, `name` that of the variable, without its unit."""
+    """A column of a file: its `place` (from 0), what it is `called` there, and its variable's `name`, without unit."""
 
+    place: int
     called: str
     name: str
     kind: VariableKind
@@ -56,31 +57,44 @@ def tables(package: Package) -> list[Table]:
 
 def _of_parquet(source: Path, path: str, record: Record) -> tuple[Column, ...]:
     schema, columns = _parquet(source, path).schema, list[Column]()
-    for field in (schema.field(number) for number in range(len(schema))):
+    for place in range(len(schema)):
+        field = schema.field(place)
         unit = (field.metadata or {}).get(b"unit", b"").decode()
-        columns.append(_column(field.name, unit, _kind(field.type), record))
+        columns.append(_column(place, field.name, unit, _kind(field.type), record))
     return tuple(columns)
 
 
 def _of_csv(source: Path, path: str, record: Record) -> tuple[Column, ...]:
+    header = next(_csv_rows(source, path, headed=False), [])
+    return tuple(_column(place, name, "", "", record) for place, name in enumerate(header))
+
+
+def _csv_rows(source: Path, path: str, headed: bool = True) -> Iterator[list[str]]:
     try:
         with open(source, encoding="utf-8-sig", newline="") as file:
-            header = next(csv.reader(file), [])
+            rows = csv.reader(file)
+            if headed:
+                next(rows, None)
+            yield from (row for row in rows if row)
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path} is no table: {error}") from error
-    return tuple(_column(name, "", "", record) for name in header)
 
 
-def _column(called: str, unit: str, kind: VariableKind, record: Record) -> Column:
+def _column(place: int, called: str, unit: str, kind: VariableKind, record: Record) -> Column:
     """A column as the record knows it, or as its header says it ("name [unit]")."""
     name, bracket, rest = called.rpartition(" [")
     plain, said = (name, rest[:-1]) if bracket and rest.endswith("]") else (called, "")
     for variable in record.variables:
         if variable.name in (called, plain) or (variable.called and variable.called in (called, plain)):
             return Column(
-                called, variable.name, kind or variable.kind, unit or variable.unit or said, variable.description
+                place,
+                called,
+                variable.name,
+                kind or variable.kind,
+                unit or variable.unit or said,
+                variable.description,
             )
-    return Column(called, plain, kind, unit or said)
+    return Column(place, called, plain, kind, unit or said)
 
 
 def _kind(type: DataType) -> VariableKind:
@@ -92,10 +106,19 @@ def _kind(type: DataType) -> VariableKind:
 
 
 def _parquet(source: Path, path: str) -> RecordBatchReader:
+    content = source.stat().st_size
+    with open(source, "rb") as file:
+        head = file.read(4)
+        file.seek(max(0, content - 8))
+        tail = file.read()
+    if head != b"PAR1" or tail[4:] != b"PAR1" or int.from_bytes(tail[:4], "little") > content - 12:
+        raise ValueError(f"{path} is no table: it is no Parquet file, or not a whole one")
     try:
         return read_parquet(source)
-    except Exception as error:
-        # The library has one class for all that can be wrong with a file, and it is not public.
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:
+        # What the library raises for a damaged file is no Exception, and has no public name.
         raise ValueError(f"{path} is no table: {error}") from error
 
 
@@ -109,12 +132,12 @@ def _values(source: Path, path: str, column: Column) -> tuple[str, ...]:
 
 def _rows(source: Path, path: str, columns: Sequence[Column]) -> Iterator[list[object]]:
     if not path.endswith(".parquet"):
-        with open(source, encoding="utf-8-sig", newline="") as file:
-            for named in csv.DictReader(file):
-                yield [named[c.called] for c in columns]
+        for row in _csv_rows(source, path):
+            # A row that is short lacks its last values.
+            yield [row[c.place] if c.place < len(row) else None for c in columns]
         return
     for batch in _parquet(source, path):
-        values = [batch[c.called].to_pylist() for c in columns]
+        values = [batch.column(c.place).to_pylist() for c in columns]
         yield from (list(row) for row in zip(*values, strict=True))
 
 

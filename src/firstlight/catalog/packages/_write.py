@@ -4,7 +4,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import get_args
 
 import msgspec
@@ -76,6 +76,8 @@ def _check(package: Package) -> None:
     record, given = package.record, set(package.files)
     for path in given:
         checked(path)
+        if above := next((p for p in map(str, PurePosixPath(path).parents) if p in given), None):
+            raise ValueError(f"{above} is a file and a directory at once, with {path} in it")
     if record.files:
         said = {file.path for file in record.files}
         if missing := sorted(said - given):
@@ -98,7 +100,7 @@ def _directory(package: Package, form: Form, place: Path, actions: int) -> None:
         data.append(File(path, digest, size, media_type(said or path)))
     own = [_put(place / OWN, msgspec.json.format(_encode(package.record), indent=1) + b"\n")]
     if package.provenance is not None:
-        own.append(_put(place / PROVENANCE, _encode(prov_json(package.provenance)) + b"\n"))
+        own.append(_put(place / PROVENANCE, msgspec.json.encode(prov_json(package.provenance)) + b"\n"))
     if package.journal is not None:
         digest, size = copied(package.journal, place / JOURNAL)
         own.append(Part(JOURNAL, digest, size, "application/jsonl"))

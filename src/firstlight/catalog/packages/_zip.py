@@ -41,7 +41,7 @@ def _unpack(path: Path, place: Path) -> None:
             for entry in entries:
                 if entry.is_dir():
                     continue
-                to = place / checked(entry.filename)
+                to = place / checked(_name(entry))
                 to.parent.mkdir(parents=True, exist_ok=True)
                 with archive.open(entry) as source, open(to, "xb") as out:
                     shutil.copyfileobj(source, out, 1 << 20)
@@ -53,7 +53,8 @@ def _unpack(path: Path, place: Path) -> None:
 
 def _trusted(path: Path, entries: list[zipfile.ZipInfo], place: Path) -> None:
     for entry in entries:
-        checked(entry.filename.rstrip("/"))
+        if name := _name(entry):
+            checked(name)
         kind = stat.S_IFMT(entry.external_attr >> 16)
         if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
             raise ValueError(f"{path.name} has a link or a special file, {entry.filename}, and is not unpacked")
@@ -67,3 +68,7 @@ def _trusted(path: Path, entries: list[zipfile.ZipInfo], place: Path) -> None:
         )
     if whole > (free := shutil.disk_usage(place).free):
         raise ValueError(f"{path.name} needs {whole:,} bytes, and {place.parent} has {free:,} left")
+
+
+def _name(entry: zipfile.ZipInfo) -> str:
+    return entry.filename.removeprefix("./").rstrip("/")
