@@ -118,7 +118,9 @@ def _write(db: Session, table: str, rows: Iterable[tuple[int, int, bytes]]) -> N
 def _read(rows: Sequence[tuple[bytes, bytes]]) -> tuple[Tags, Ends]:
     tags = [np.frombuffer(row[0], "<u8") for row in rows]
     ends = [np.frombuffer(row[1], _WAITING) for row in rows]
-    return np.sort(np.concatenate([np.empty(0, "<u8"), *tags])), np.concatenate([np.empty(0, _WAITING), *ends])
+    # Each part is in order already: sorting them is merging.
+    whole = np.sort(np.concatenate([np.empty(0, "<u8"), *tags]), kind="stable")
+    return whole, np.concatenate([np.empty(0, _WAITING), *ends])
 
 
 def _bitmap(tags: Tags) -> BitMap:
