@@ -15,7 +15,6 @@ from pathlib import Path
 import duckdb
 import pytest
 from arro3.core import Array, DataType, Table
-from arro3.core.types import ArrowArrayExportable, ArrowStreamExportable
 from arro3.io import write_parquet
 
 from firstlight.catalog._export import parquet
@@ -33,11 +32,13 @@ def ours(file: Path, columns: Sequence[Column]) -> Path:
 
 def theirs(file: Path, columns: Mapping[str, list[int] | list[str]], metadata: Mapping[str, str] | None = None) -> Path:
     """A file of somebody else."""
-    arrays: dict[str, ArrowArrayExportable | ArrowStreamExportable] = {
+    arrays = {
         name: Array(values, type=DataType.int64() if isinstance(values[0], int) else DataType.string())
         for name, values in columns.items()
     }
-    write_parquet(Table(arrays), file, key_value_metadata=dict(metadata or {}))
+    write_parquet(
+        Table.from_arrays(list(arrays.values()), names=list(arrays)), file, key_value_metadata=dict(metadata or {})
+    )
     return file
 
 

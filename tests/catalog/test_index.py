@@ -36,9 +36,12 @@ def server() -> Iterator[dict[str, str]]:
 
 @pytest.fixture
 def address(server: dict[str, str], tmp_path: Path) -> str:
-    """A database of its own."""
+    """A database of its own, which would order words as people do, and not by their characters."""
     name = f"i{secrets.token_hex(6)}"
-    query(server, f"CREATE DATABASE {name}")
+    try:
+        query(server, f"CREATE DATABASE {name} TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'en-US'")
+    except psycopg.Error:  # Before PostgreSQL 15, or built without it.
+        query(server, f"CREATE DATABASE {name}")
     return f"postgresql://{server['user']}@/{name}?host={quote(server['host'], safe='')}"
 
 

@@ -118,7 +118,9 @@ def _write(db: Session, table: str, rows: Iterable[tuple[int, int, bytes]]) -> N
 def _read(rows: Sequence[tuple[bytes, bytes]]) -> tuple[Tags, Ends]:
     tags = [np.frombuffer(row[0], "<u8") for row in rows]
     ends = [np.frombuffer(row[1], _WAITING) for row in rows]
-    return np.sort(np.concatenate([np.empty(0, "<u8"), *tags])), np.concatenate([np.empty(0, _WAITING), *ends])
+    # Each part is in order already: sorting them is merging.
+    whole = np.sort(np.concatenate([np.empty(0, "<u8"), *tags]), kind="stable")
+    return whole, np.concatenate([np.empty(0, _WAITING), *ends])
 
 
 def _bitmap(tags: Tags) -> BitMap:
@@ -154,8 +156,9 @@ class Bitmaps:
         if stamp.part != before.part:
             rows = db.execute("SELECT tags, ends FROM waiting WHERE part>? ORDER BY part", (before.part,)).fetchall()
             tags, ends = _read(rows)
-            for t, some in _by_term(tags, self._have):
-                self._have[t] |= some
+            for t in self._have:
+                if len(more := _of(tags, t)):
+                    self._have[t] |= _bitmap(more)
             self._tags = np.sort(np.concatenate([self._tags, tags]), kind="stable")
             self._ends = np.concatenate([self._ends, ends])
         if stamp.terms != before.terms:
@@ -171,11 +174,7 @@ class Bitmaps:
         """All records that have each of some terms. They are not to be changed."""
         ts = list(ts)
         if missing := [t for t in ts if t not in self._have]:
-            ends = np.array([(t << _N, (t + 1) << _N) for t in missing], np.uint64)
-            new = {
-                t: _bitmap(self._tags[first:end])
-                for t, (first, end) in zip(missing, np.searchsorted(self._tags, ends), strict=True)
-            }
+            new = {t: _bitmap(_of(self._tags, t)) for t in missing}
             for t, content in among(db, "SELECT t, content FROM bits WHERE t IN", missing):
                 new[t] |= BitMap.deserialize(content)
             self._have.update(new)
@@ -193,9 +192,7 @@ class Bitmaps:
         return found
 
 
-def _by_term(tags: Tags, wanted: Mapping[int, BitMap]) -> Iterator[tuple[int, BitMap]]:
-    """The records of each wanted term, from tags in order."""
-    ts, starts = np.unique(tags >> np.uint64(_N), return_index=True)
-    for t, some in zip(ts, np.split(tags, starts[1:]), strict=True):
-        if int(t) in wanted:
-            yield int(t), _bitmap(some)
+def _of(tags: Tags, t: int) -> Tags:
+    """Those of a term, of tags in order."""
+    first, end = np.searchsorted(tags, np.array([t << _N, (t + 1) << _N], np.uint64))
+    return tags[first:end]
