@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,8 @@ import msgspec
 import pytest
 
 from firstlight import core
-from firstlight.catalog.file import FileCatalog, open_index
 from firstlight.catalog.index import Card, File, Record, Variable, digest_of_files
+from firstlight.catalog.library import Library
 from firstlight.catalog.packages import Package
 from firstlight.catalog.provenance import of_import, trace
 from firstlight.journal.sqlite import SqliteJournal
@@ -47,13 +46,10 @@ def campaign(tmp_path_factory: pytest.TempPathFactory) -> Package:
     journal = place / "journal.jsonl"
     entries = asyncio.run(_entries(place / "journal.sqlite"))
     journal.write_bytes(b"".join(core.encode(entry) + b"\n" for entry in entries))
-    with closing(open_index(place / "catalog")) as index:
-        record = index.get("critical-materials").record
-    table = FileCatalog(place / "catalog").dataset(record.id)
-    file = msgspec.structs.replace(
-        file_of("trials.parquet", table), media_type="application/vnd.apache.parquet"
-    )  # fmt: skip
-    record = msgspec.structs.replace(record, files=(file,), card=CARD, used=("ores@1",))
+    with Library(place / "catalog") as library:
+        record = library.index.get("critical-materials").record
+        (table,) = library.tables(record)
+    record = msgspec.structs.replace(record, card=CARD, used=("ores@1",))
     return Package(record, {"trials.parquet": table}, trace(entries, record), journal)
 
 
