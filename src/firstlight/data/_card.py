@@ -1,7 +1,7 @@
 """A data card as people write it."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import msgspec
 
@@ -33,8 +33,5 @@ def _plain(message: str) -> str:
 
 def choices(field: str) -> tuple[str, ...]:
     """The words that a field of a data card may have, () where it takes any text."""
-    card: Any = msgspec.inspect.type_info(Card)
-    for known in card.fields:
-        if known.encode_name == field and isinstance(known.type, msgspec.inspect.LiteralType):
-            return tuple(str(word) for word in known.type.values if word)
-    return ()
+    words = get_args(get_type_hints(Card).get(field))
+    return tuple(word for word in words if isinstance(word, str) and word)
