@@ -115,7 +115,8 @@ class Campaign:
 
     By default everything is journaled in the data directory (`data_dir`, else $FIRSTLIGHT_HOME, else
     ~/.local/share/firstlight): the campaign survives this process, and the command line sees it too. With
-    `durable=False` it lives in memory.
+    `durable=False` it lives in memory. `with_data` names earlier data to begin with (datasets, or queries for some):
+    their rows come as trials, in its units; ValueError where they tell it nothing.
 
     >>> import firstlight as fl
     >>> campaign = fl.Campaign(
@@ -152,6 +153,7 @@ class Campaign:
         limits: core.Limits | None = None,
         title: str = "",
         description: str = "",
+        with_data: str | Sequence[str] = (),
         durable: bool = True,
         data_dir: Path | str | None = None,
     ) -> None:
@@ -168,6 +170,7 @@ class Campaign:
         )  # fmt: skip
         self._spec = composition.check_spec(spec)
         self._home = _Home(durable, data_dir)
+        self._with_data = (with_data,) if isinstance(with_data, str) else tuple(with_data)
         self._created = False
 
     @classmethod
@@ -360,7 +363,12 @@ class Campaign:
 
     def _open(self) -> None:
         if not self._created:
-            self._spec = self._home.wait(self._home.app.create(self._spec, composition.person()))
+            app, added = self._home.app, tuple[core.TrialAdded, ...]()
+            if self._with_data:
+                from . import data  # Few campaigns need it, and it takes a while to load.
+
+                added = data.earlier(app, self._spec, self._with_data).trials
+            self._spec = self._home.wait(app.create(self._spec, composition.person(), added))
             self._created = True
 
     def _session(self) -> engine.Session:

@@ -26,9 +26,7 @@ from .units import PintUnits, split_quantity
 
 if TYPE_CHECKING:
     from . import backtest
-    from .catalog.index import Query
     from .catalog.library import Library
-    from .catalog.warm import Earlier
     from .facilities.lab.facility import LabFacility
 
 SHIPPED_WITH = (
@@ -398,14 +396,6 @@ class App:
         root = self.settings.data_dir / "catalog"
         store = Store(address, told) if address else Store(root)
         return Library(root, store, index, self.units.convert, lent=[Store(self.assets.root)])
-
-    def earlier(self, spec: CampaignSpec, queries: "Sequence[Query]") -> "Earlier":
-        """What datasets that are found tell a campaign, in its units. Raises ValueError where that is nothing."""
-        from .catalog.warm import earlier_trials
-
-        with self.library() as library:
-            found = [f for query in queries for f in library.index.search(query, 1000, facets=()).found]
-            return earlier_trials(library, found, spec, self.units.convert)
 
     def measures(self, facility: str) -> bool:
         """Whether what a facility reports was measured, and not computed: a laboratory measures, unless the settings

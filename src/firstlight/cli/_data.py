@@ -1,9 +1,6 @@
 """Verbs that find data, here and elsewhere, show them, and say that they are not to be used any more."""
 
-import re
-import shlex
-from contextlib import nullcontext, suppress
-from datetime import datetime
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
@@ -64,7 +61,7 @@ async def search(
     patience: Patience = 15.0, limit: Limit = 20, after: After = 0,
 ) -> None:  # fmt: skip
     """Find datasets (or trials) by words, facets, ranges of their variables and time; without any, the newest."""
-    query = replace(read_query(text or (), where or (), ranges or ()), since=_date(since), until=_date(until))
+    query = read_query(text or (), where or (), ranges or (), since, until)
     async with open_app(here) as app:
         if everywhere or source:
             await _search_everywhere(here, app, query, source or (), patience, limit)
@@ -166,10 +163,8 @@ def earlier(
     here: Here, app: "parts.app.App", spec: core.CampaignSpec, queries: list[str]
 ) -> tuple[core.TrialAdded, ...]:  # fmt: skip
     """What earlier data tell a campaign; a person is told of each dataset, and of what was left out."""
-    with app.library() as library:
-        asked = [_query(library.index, text) for text in queries]
     try:
-        found = app.earlier(spec, asked)
+        found = parts.data.earlier(app, spec, queries)
     except ValueError as error:
         raise Problem(
             Exit.BAD_INPUT, f"--with-data: {error}",
@@ -181,14 +176,12 @@ def earlier(
     return found.trials
 
 
-# ------------------------------------------------------------------ what is typed
-
-
-def read_query(
-    text: "Sequence[str]", where: "Sequence[str]", ranges: "Sequence[str]"
-) -> "Query":  # fmt: skip
-    """What is looked for, as it is typed: words, FACET=VALUE and VARIABLE=LOW..HIGH."""
-    return parts.index.Query(text=" ".join(text), where=_where(where), ranges=tuple(map(_range, ranges)))
+def read_query(*given: Any, **more: Any) -> "Query":
+    """What is looked for, as it is typed, or the problem with it."""
+    try:
+        return parts.data.read_query(*given, **more)
+    except ValueError as error:
+        raise Problem(Exit.BAD_INPUT, str(error)) from error
 
 
 def get(index: "Index", id: str) -> "Found":
@@ -197,55 +190,6 @@ def get(index: "Index", id: str) -> "Found":
         return index.get(id)
     except LookupError as error:
         raise Problem(Exit.BAD_INPUT, str(error), hint="`firstlight data search` lists what there is.") from error
-
-
-def _query(index: "Index", text: str) -> "Query":
-    """A query in one line: the id or name of a dataset, or words, FACET=VALUE and VARIABLE=LOW..HIGH."""
-    with suppress(LookupError):
-        id = index.get(text.strip()).record.id
-        return parts.index.Query(ids=(id,), where={"kind": ("dataset",)}, every=True)
-    try:
-        said = shlex.split(text)
-    except ValueError as error:
-        raise Problem(Exit.BAD_INPUT, f"{text!r}: {error}", hint="Close what is quoted.") from error
-    ranges = [word for word in said if "=" in word and ".." in word]
-    facets = [word for word in said if "=" in word and word not in ranges]
-    query = read_query([word for word in said if "=" not in word], facets, ranges)
-    return replace(query, where=query.where | {"kind": ("dataset",)})
-
-
-def _where(given: "Sequence[str]") -> dict[str, tuple[str, ...]]:
-    found = dict[str, tuple[str, ...]]()
-    for text in given:
-        facet, is_there, value = text.partition("=")
-        if not is_there or not facet.strip() or not value.strip():
-            raise Problem(Exit.BAD_INPUT, f"{text!r} is not FACET=VALUE", hint="Write it as observable=yield.")
-        found[facet.strip()] = (*found.get(facet.strip(), ()), value.strip())
-    return found
-
-
-def _range(text: str) -> Any:
-    name, _, ends = text.partition("=")
-    number = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
-    read = re.fullmatch(rf"\s*({number})?\s*\.\.\s*({number})?\s*(.*)", ends.strip())
-    if not name.strip() or read is None or read[1] is read[2] is None:
-        hint = 'Write it as "temperature=300..400 K"; an end may be left out.'
-        raise Problem(Exit.BAD_INPUT, f"{text!r} is not VARIABLE=LOW..HIGH", hint=hint)
-    low, high = (None if end is None else float(end) for end in (read[1], read[2]))
-    if low is not None and high is not None and low > high:
-        raise Problem(
-            Exit.BAD_INPUT, f"{text!r}: nothing is from {low:g} to {high:g}", hint="The lower end comes first."
-        )
-    return parts.index.Range(name.strip(), low, high, read[3].strip())
-
-
-def _date(text: str) -> float | None:
-    if not text:
-        return None
-    try:
-        return datetime.fromisoformat(text).timestamp()
-    except ValueError as error:
-        raise Problem(Exit.BAD_INPUT, f"{text!r} is no date", hint="Write it as 2026-11-26.") from error
 
 
 # ------------------------------------------------------------------ what is shown

@@ -3,6 +3,7 @@
 from ._card import card_of, choices
 from ._packages import add, bring, export, trace
 from ._page import page
+from ._query import earlier, read_query
 from ._sources import OURS, fetch, fetch_address, harvest, publish, search, source
 
 __all__ = [
@@ -11,12 +12,14 @@ __all__ = [
     "bring",
     "card_of",
     "choices",
+    "earlier",
     "export",
     "fetch",
     "fetch_address",
     "harvest",
     "page",
     "publish",
+    "read_query",
     "search",
     "source",
     "trace",
