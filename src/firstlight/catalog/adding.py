@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -188,9 +189,13 @@ def _table_of(
     out = scratch / f"{hashlib.sha256(path.encode()).hexdigest()[:16]}.parquet"
     try:
         write_parquet(contents.batches(), out, compression="zstd(3)", created_by="firstlight")
-    except BaseException:
+    except BaseException as error:
         out.unlink(missing_ok=True)
-        raise
+        # The library that writes panics where the disk refuses, and that is no Exception.
+        if type(error).__name__ != "PanicException":
+            raise
+        said = re.search(r'message: "([^"]*)"', str(error))
+        raise OSError(f"the table of {path} cannot be written: {said[1] if said else error}") from error
     tables[inside] = files[inside] = out
 
 
