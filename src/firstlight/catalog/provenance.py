@@ -118,10 +118,8 @@ def prov_json(p: Provenance) -> dict[str, Any]:
 
 def from_prov_json(said: Mapping[str, Any]) -> Provenance:
     """The graph that `prov_json` wrote; times to the microsecond. Raises ValueError for PROV-JSON of anybody else."""
-    ends = {
-        relation: _pairs(said.get(relation, {}), *roles) for relation, roles in _ROLES.items()
-    }  # fmt: skip
     try:
+        ends = {relation: _pairs(said.get(relation, {}), *roles) for relation, roles in _ROLES.items()}
         agents = tuple(
             Agent(id=_id(name), kind=_agent_kind(a), name=a["prov:label"], version=a.get("fl:version", ""),
                   acted_for=next(iter(ends["actedOnBehalfOf"].get(_id(name), [])), ""))
@@ -145,7 +143,7 @@ def from_prov_json(said: Mapping[str, Any]) -> Provenance:
         )  # fmt: skip
         graph = Provenance(agents=agents, activities=activities, entities=entities)
         return msgspec.convert(msgspec.to_builtins(graph), Provenance)
-    except (KeyError, TypeError, AttributeError, msgspec.MsgspecError, ValueError) as error:
+    except (KeyError, TypeError, AttributeError, msgspec.MsgspecError, ValueError, StopIteration) as error:
         raise ValueError(f"this is no provenance that Firstlight wrote: {error!r}") from error
 
 

@@ -36,7 +36,7 @@ def apart(paths: dict[str, bytes]) -> bool:
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     contents=st.dictionaries(PATHS, st.binary(max_size=40), max_size=6).filter(apart), card=CARDS, name=WORDS,
     variables=st.lists(VARIABLES, max_size=3), form=st.sampled_from(["rocrate", "croissant"]), zipped=st.booleans(),
