@@ -159,6 +159,26 @@ def test_large_campaigns_list_some_of_their_actions(
     assert (crate / "ro-crate-metadata.json").stat().st_size < 1_000_000
 
 
+def test_whoever_ran_the_program_is_the_agent(campaign: Package, tmp_path: Path) -> None:
+    action = Activity(
+        id="action/1", name="mix", kind="action", agents=("software/run",), settings={"operation": "m:f"},
+        status="failed: crashed: no ink", generated=("o",),
+    )  # fmt: skip
+    agents = (
+        Agent(id="software/run", kind="software", name="run", acted_for="person/ben"),
+        Agent(id="person/ben", kind="person", name="ben"), Agent(id="person/ada", kind="person", name="ada"),
+    )  # fmt: skip
+    whole = Activity(id="campaign/c", name="c", kind="campaign", agents=("person/ada",), status="goal met")
+    told = Provenance(
+        agents=agents, activities=(whole, action), entities=(Entity(id="o", name="y", kind="observation"),)
+    )
+    nodes = graph(write(campaign._replace(provenance=told), "rocrate", tmp_path / "crate"))
+    assert nodes["#action/1"]["agent"] == {"@id": "#person/ben"}
+    assert nodes["#action/1"]["error"] == "crashed: no ink"
+    assert nodes["#campaign-run"]["agent"] == {"@id": "#person/ada"} == nodes["#organization"]["agent"]
+    assert nodes["#campaign-run"]["description"].endswith("ended: goal met")
+
+
 def test_a_journal_of_nothing_is_refused(campaign: Package, tmp_path: Path) -> None:
     other = tmp_path / "other.jsonl"
     assert campaign.journal is not None
