@@ -82,6 +82,7 @@ def test_a_campaign_is_a_workflow_that_was_run(campaign: Package, tmp_path: Path
     assert root["mainEntity"] == {"@id": "campaign.json"} and workflow["programmingLanguage"]
     assert json.loads((tmp_path / "crate" / "campaign.json").read_text())["id"] == "critical-materials"
     run = nodes["#campaign-run"]
+    assert run["actionStatus"].endswith("CompletedActionStatus")
     assert run["instrument"] == {"@id": "campaign.json"} and run["result"] == {"@id": "data/trials.parquet"}
     steps = [n for n in nodes.values() if n["@type"] == "CreateAction" and n["@id"].startswith("#action/")]
     assert len(steps) == 5
