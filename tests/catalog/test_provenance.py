@@ -11,7 +11,16 @@ import pytest
 
 from firstlight import core
 from firstlight.catalog.index import Record
-from firstlight.catalog.provenance import Activity, Agent, Entity, Provenance, of_import, prov_json, trace
+from firstlight.catalog.provenance import (
+    Activity,
+    Agent,
+    Entity,
+    Provenance,
+    from_prov_json,
+    of_import,
+    prov_json,
+    trace,
+)
 from firstlight.testing._examples import EXAMPLES
 
 RUNNER = "anna@host pid 123"
@@ -89,8 +98,8 @@ def test_a_row_is_traced_to_what_made_it() -> None:
         "operation": "handler.Dispense", "point": {"t": 0.5}, "settings": {"speed": 300}, "policies": ["hazard@1"],
         "agreement": "crada-17",
     }  # fmt: skip
-    assert action.agents == ("facility/lab", "instrument/handler", f"software/{RUNNER}")
-    assert agent(p, "instrument/handler").acted_for == "facility/lab"
+    assert action.agents == ("facility/lab", "instrument/lab/handler", f"software/{RUNNER}")
+    assert agent(p, "instrument/lab/handler").acted_for == "facility/lab"
     assert agent(p, f"software/{RUNNER}").acted_for == "person/anna@host"
     assert action.informed_by == ("decision/c.1", "run/1")
     assert activity(p, "run/1").agents == (f"software/{RUNNER}", "software/firstlight@1.0", "software/numpy@2.4")
@@ -191,6 +200,65 @@ def test_what_one_action_leaves_another_takes_up() -> None:
     assert activity(trace(entries, RECORD), "action/c.2.mix").used == ("asset/c.1.mix/1", "asset/sha256:cd")
 
 
+def test_what_a_trial_leaves_that_is_not_in_the_dataset_is_known_to_those_that_used_it() -> None:
+    """Its trial has not ended when the dataset is published, and another has taken up what it left by then."""
+    vial = core.Sample(id="vial", kind="vial")
+    first = proposed(1)
+    second_step = msgspec.structs.replace(first.actions[0], id="c.1.scan", name="scan", after=("c.1.mix",))
+    entries = journal(
+        OPENED, RUN, msgspec.structs.replace(first, actions=(*first.actions, second_step)),
+        *done(1, assets=(SCAN,), samples=(vial,))[:-1], proposed(2, inputs={"scan": SCAN}), *done(2, samples=(vial,)),
+        PUBLISHED,
+    )  # fmt: skip
+    p = trace(entries, RECORD)
+    assert activity(p, "action/c.2.mix").used == ("asset/c.1.mix/1", "sample/vial")
+    assert not [a.id for a in p.activities if "c.1" in a.id]
+    check_ends(prov_json(p))
+
+
+def test_samples_are_made_once_and_come_of_others() -> None:
+    acid = core.Sample(id="acid", kind="bottle")
+    mixed = core.Sample(id="mixture", uses=(core.Use(material="acid"), core.Use(material="water")))
+    entries = journal(
+        OPENED, RUN, proposed(1), *done(1, samples=(acid,)), proposed(2), *done(2, samples=(mixed, acid)), PUBLISHED
+    )
+    p = trace(entries, RECORD)
+    assert activity(p, "action/c.1.mix").generated == ("observation/c.1.mix", "sample/acid")
+    second = activity(p, "action/c.2.mix")
+    assert second.generated == ("observation/c.2.mix", "sample/mixture") and second.used == ("sample/acid",)
+    assert entity(p, "sample/mixture").derived_from == ("sample/acid",)
+
+
+def test_an_action_that_moved_is_told_where_it_was_performed() -> None:
+    placed = core.ActionPlaced(action="c.1.mix", facility="annex", reason="free now", others={"lab": "down"})
+    p = trace(journal(OPENED, RUN, proposed(1), placed, *done(1), PUBLISHED), RECORD)
+    action = activity(p, "action/c.1.mix")
+    assert action.agents[:2] == ("facility/annex", "instrument/annex/handler")
+    assert action.settings["placed"] == "free now"
+
+
+def test_each_run_has_its_own_versions() -> None:
+    later = core.RunStarted(runner="ben@host pid 9", versions={"firstlight": "2.0"})
+    p = trace(journal(OPENED, RUN, proposed(1), *done(1), later, proposed(2), *done(2), PUBLISHED), RECORD)
+    assert activity(p, "action/c.2.mix").informed_by == ("decision/c.2", "run/2")
+    assert activity(p, "run/2").agents == ("software/ben@host pid 9", "software/firstlight@2.0")
+    assert activity(p, "decision/c.2").agents == ("software/strategy bayes@2.0",)
+    assert agent(p, "software/ben@host pid 9").acted_for == "person/ben@host"
+
+
+def test_refusals_are_told_of_people_only() -> None:
+    """A policy's refusal is the runner's entry: nobody gave an approval."""
+    entries = journal(
+        OPENED, RUN, proposed(1), core.ActionRefused(action="c.1.mix", reasons=("too hot",)),
+        core.TrialIngested(trial="c.1", digest="sha256:row1"), proposed(2),
+        ("cleo", core.ActionRefused(action="c.2.mix", reasons=("not today",))),
+        core.TrialIngested(trial="c.2", digest="sha256:row2"), PUBLISHED,
+    )  # fmt: skip
+    p = trace(entries, RECORD)
+    assert [(a.agents, a.status) for a in p.activities if a.kind == "approval"] == [(("person/cleo",), "refused")]
+    assert activity(p, "action/c.1.mix").status == "failed: refused: too hot"
+
+
 def test_only_what_is_in_the_dataset_counts() -> None:
     entries = journal(
         OPENED, RUN, proposed(1), proposed(2), *done(1), PUBLISHED, *done(2),
@@ -286,6 +354,24 @@ def check_ends(found: dict[str, Any]) -> None:
         for ends in found[relation].values():
             assert ends.keys() == ENDS[relation].keys()
             assert all(end in found[ENDS[relation][role]] for role, end in ends.items())
+
+
+def test_prov_json_can_be_read_again() -> None:
+    entries = journal(
+        OPENED, RUN, proposed(1), *done(1, assets=(SCAN,)),
+        ("fay", core.TrialCorrected(trial="c.1", as_run={"t": 0.6}, note="a \N{DEGREE SIGN} % : / typo.")), PUBLISHED,
+    )  # fmt: skip
+    p = trace(entries, RECORD)
+    assert from_prov_json(json.loads(json.dumps(prov_json(p)))) == p
+
+
+@pytest.mark.parametrize("said", [
+    {"agent": {"a": {}}}, {"activity": {"a": {"prov:label": "a", "prov:type": {"$": "fl:dance"}}}},
+    {"used": {"_:1": {}}}, {"entity": []}, {"agent": {"a": {"prov:label": 5, "prov:type": {"$": "prov:Person"}}}},
+])  # fmt: skip
+def test_prov_json_of_others_is_refused(said: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="no provenance that Firstlight wrote"):
+        from_prov_json(said)
 
 
 def test_a_loose_end_is_refused() -> None:

@@ -54,7 +54,7 @@ class _Tracer:
         self._asking: set[str] = set()
         self._open: dict[str, _Open] = {}
         self._rows: dict[str, str] = {}
-        self._made: dict[str, str] = {}
+        self._made: dict[str, Entity] = {}
         self._earlier: dict[str, str] = {}
 
     def trace(self, entries: Iterable[core.Entry]) -> Provenance:
@@ -159,7 +159,9 @@ class _Tracer:
     def _start(self, fact: core.RunStarted, at: float) -> None:
         number = int(self._run.rpartition("/")[2] or 0) + 1
         self._run, self._versions = f"run/{number}", fact.versions
-        runner = self._runner = self._runners[fact.runner] = self._who(fact.runner)
+        person, pid, _ = fact.runner.rpartition(" pid ")
+        whose = self._agent("person", person) if pid else self._by
+        runner = self._runner = self._runners[fact.runner] = self._agent("software", fact.runner, acted_for=whose)
         software = [self._agent("software", name, version) for name, version in fact.versions.items()]
         self._activities.append(
             Activity(id=self._run, name=f"run {number} of {self._campaign}", kind="campaign", started=at,
@@ -184,7 +186,7 @@ class _Tracer:
 
     def _made_by(self, trial: _Open, action: str, outcome: Measured | Failure) -> tuple[list[str], list[str]]:
         """Entities that an outcome brings: those that are new, and the samples it found there."""
-        new, found = list[Entity](), list[str]()
+        new, samples, found = list[Entity](), list[str](), list[str]()
         if isinstance(outcome, Measured) and outcome.observations:
             names = ", ".join(dict.fromkeys(o.observable for o in outcome.observations))
             new.append(Entity(id=f"observation/{action}", name=names, kind="observation"))
@@ -192,18 +194,19 @@ class _Tracer:
         for number, asset in enumerate(outcome.assets, start=1):
             id = f"asset/{action}/{number}"
             new.append(Entity(id=id, name=asset.uri.rpartition("/")[2], kind="asset", digest=asset.digest))
-            self._made.setdefault(asset.digest, id)
+            self._made.setdefault(asset.digest, new[-1])
             trial.seen.append(id)
         for sample in outcome.samples:
             id = f"sample/{sample.id}"
-            if id in self._entities or any(e.id == id for e in trial.entities):
+            if id in self._entities:
                 found.append(id)
-            else:
-                of = tuple(f"sample/{use.material}" for use in sample.uses)
-                of = tuple(dict.fromkeys(id for id in of if id in self._entities))
-                new.append(Entity(id=id, name=sample.kind or sample.id, kind="sample", derived_from=of))
+                continue
+            # Another trial may use it, whether this one comes to be in the dataset or not.
+            of = dict.fromkeys(f"sample/{use.material}" for use in sample.uses)
+            self._entity(id, sample.kind or sample.id, "sample", "", tuple(o for o in of if o in self._entities))
+            samples.append(id)
         trial.entities += new
-        return [e.id for e in new], found
+        return [*(e.id for e in new), *samples], found
 
     # ------------------------------------------------------------------ actions
 
@@ -288,14 +291,21 @@ class _Tracer:
     def _performers(self, action: core.Action) -> tuple[str, ...]:
         agents = [self._agent("facility", action.facility)] if action.facility else []
         if name := instrument_of(action.operation):
-            agents.append(self._agent("instrument", name, acted_for=agents[0] if agents else ""))
+            # Two laboratories may both have a "handler".
+            id = f"instrument/{action.facility}/{name}" if action.facility else f"instrument/{name}"
+            self._agents.setdefault(id, Agent(id=id, kind="instrument", name=name, acted_for="".join(agents)))
+            agents.append(id)
         return (*agents, self._runner) if self._runner else tuple(agents)
 
     def _inputs(self, action: core.Action) -> list[str]:
-        return [
-            self._made.get(a.digest) or self._entity(f"asset/{a.digest}", a.uri.rpartition("/")[2], "asset", a.digest)
-            for a in action.inputs.values()
-        ]
+        found = list[str]()
+        for asset in action.inputs.values():
+            made = self._made.get(asset.digest)
+            if made is not None:  # By an action whose trial may not be in the dataset, now or ever.
+                self._entities.setdefault(made.id, made)
+            name = asset.uri.rpartition("/")[2]
+            found.append(made.id if made else self._entity(f"asset/{asset.digest}", name, "asset", asset.digest))
+        return found
 
     # ------------------------------------------------------------------ trials
 

@@ -86,80 +86,103 @@ def prov_json(p: Provenance) -> dict[str, Any]:
     """A graph as W3C PROV-JSON. Ids become qualified names under the prefix "fl", what is not allowed in them
     percent-encoded; times are xsd:dateTime in UTC. Raises ValueError where a part names an id that the graph lacks."""
     relations = _Relations(p)
+    entities, agents, activities = (relations.names[what] for what in ("entity", "agent", "activity"))
     found: dict[str, Any] = {"prefix": {"fl": _NAMESPACE}}
     if p.entities:
-        found["entity"] = {_name(e.id): _plain(e.name, f"fl:{e.kind}", digest=e.digest) for e in p.entities}
+        found["entity"] = {entities[e.id]: _plain(e.name, f"fl:{e.kind}", digest=e.digest) for e in p.entities}
     if p.agents:
         found["agent"] = {
-            _name(a.id): _plain(a.name, _TYPES[a.kind], **({"kind": "model"} if a.kind == "model" else {}),
-                                version=a.version)
+            agents[a.id]: _plain(a.name, _TYPES[a.kind], kind="model" if a.kind == "model" else "", version=a.version)
             for a in p.agents
         }  # fmt: skip
     if p.activities:
-        found["activity"] = {_name(a.id): _activity(a) for a in p.activities}
+        found["activity"] = {activities[a.id]: _activity(a) for a in p.activities}
     for entity in p.entities:
-        for source in entity.derived_from:
-            relations.add("wasDerivedFrom", generatedEntity=("entity", entity.id), usedEntity=("entity", source))
+        relations.add("wasDerivedFrom", entity.id, entity.derived_from)
     for agent in p.agents:
-        if agent.acted_for:
-            relations.add("actedOnBehalfOf", delegate=("agent", agent.id), responsible=("agent", agent.acted_for))
+        relations.add("actedOnBehalfOf", agent.id, (agent.acted_for,) if agent.acted_for else ())
     for activity in p.activities:
-        this = ("activity", activity.id)
-        for id in activity.used:
-            relations.add("used", activity=this, entity=("entity", id))
-        for id in activity.generated:
-            relations.add("wasGeneratedBy", entity=("entity", id), activity=this)
-        for id in activity.agents:
-            relations.add("wasAssociatedWith", activity=this, agent=("agent", id))
-        for id in activity.informed_by:
-            relations.add("wasInformedBy", informed=this, informant=("activity", id))
+        relations.add("used", activity.id, activity.used)
+        relations.add("wasGeneratedBy", activity.id, activity.generated)
+        relations.add("wasAssociatedWith", activity.id, activity.agents)
+        relations.add("wasInformedBy", activity.id, activity.informed_by)
     return found | relations.found
 
 
 def from_prov_json(said: Mapping[str, Any]) -> Provenance:
     """The graph that `prov_json` wrote; times to the microsecond. Raises ValueError for PROV-JSON of anybody else."""
-    ends = {
-        relation: _pairs(said.get(relation, {}), *roles) for relation, roles in _ROLES.items()
-    }  # fmt: skip
     try:
+        ends = {relation: _ends(said, relation) for relation in _RELATIONS}
         agents = tuple(
-            Agent(id=_id(name), kind=_agent_kind(a), name=a["prov:label"], version=a.get("fl:version", ""),
-                  acted_for=next(iter(ends["actedOnBehalfOf"].get(_id(name), [])), ""))
+            msgspec.convert({
+                "id": _id(name), "kind": _agent_kind(a), "name": a["prov:label"], "version": a.get("fl:version", ""),
+                "acted_for": next(iter(ends["actedOnBehalfOf"].get(name, ())), ""),
+            }, Agent)
             for name, a in said.get("agent", {}).items()
         )  # fmt: skip
         activities = tuple(
-            Activity(
-                id=(id := _id(name)), name=a["prov:label"], kind=a["prov:type"]["$"].removeprefix("fl:"),
-                started=_at(a.get("prov:startTime")), ended=_at(a.get("prov:endTime")), status=a.get("fl:status", ""),
-                settings=msgspec.json.decode(a.get("fl:settings", "{}"), type=dict[str, object]),
-                agents=tuple(ends["wasAssociatedWith"].get(id, ())), used=tuple(ends["used"].get(id, ())),
-                generated=tuple(ends["wasGeneratedBy"].get(id, ())),
-                informed_by=tuple(ends["wasInformedBy"].get(id, ())),
-            )
+            msgspec.convert({
+                "id": _id(name), "name": a["prov:label"], "kind": a["prov:type"]["$"].removeprefix("fl:"),
+                "started": _at(a.get("prov:startTime")), "ended": _at(a.get("prov:endTime")),
+                "status": a.get("fl:status", ""), "settings": msgspec.json.decode(a.get("fl:settings", "{}")),
+                "agents": ends["wasAssociatedWith"].get(name, ()), "used": ends["used"].get(name, ()),
+                "generated": ends["wasGeneratedBy"].get(name, ()), "informed_by": ends["wasInformedBy"].get(name, ()),
+            }, Activity)
             for name, a in said.get("activity", {}).items()
         )  # fmt: skip
         entities = tuple(
-            Entity(id=_id(name), name=e["prov:label"], kind=e["prov:type"]["$"].removeprefix("fl:"),
-                   digest=e.get("fl:digest", ""), derived_from=tuple(ends["wasDerivedFrom"].get(_id(name), ())))
+            msgspec.convert({
+                "id": _id(name), "name": e["prov:label"], "kind": e["prov:type"]["$"].removeprefix("fl:"),
+                "digest": e.get("fl:digest", ""), "derived_from": ends["wasDerivedFrom"].get(name, ()),
+            }, Entity)
             for name, e in said.get("entity", {}).items()
         )  # fmt: skip
-        graph = Provenance(agents=agents, activities=activities, entities=entities)
-        return msgspec.convert(msgspec.to_builtins(graph), Provenance)
-    except (KeyError, TypeError, AttributeError, msgspec.MsgspecError, ValueError) as error:
+        return Provenance(agents=agents, activities=activities, entities=entities)
+    except (KeyError, TypeError, AttributeError, ValueError, StopIteration) as error:
         raise ValueError(f"this is no provenance that Firstlight wrote: {error!r}") from error
 
 
-_ROLES: Mapping[str, tuple[str, str]] = {
-    "wasDerivedFrom": ("generatedEntity", "usedEntity"), "actedOnBehalfOf": ("delegate", "responsible"),
-    "used": ("activity", "entity"), "wasGeneratedBy": ("activity", "entity"),
-    "wasAssociatedWith": ("activity", "agent"), "wasInformedBy": ("informed", "informant"),
-}  # fmt: skip
+_RELATIONS: Mapping[str, tuple[str, str, str, str]] = {
+    "wasDerivedFrom": ("generatedEntity", "entity", "usedEntity", "entity"),
+    "actedOnBehalfOf": ("delegate", "agent", "responsible", "agent"),
+    "used": ("activity", "activity", "entity", "entity"),
+    "wasGeneratedBy": ("activity", "activity", "entity", "entity"),
+    "wasAssociatedWith": ("activity", "activity", "agent", "agent"),
+    "wasInformedBy": ("informed", "activity", "informant", "activity"),
+}
+"""The relations of PROV: the role and kind of the part that names the other, and the role and kind of the other."""
 
 
-def _pairs(relations: Mapping[str, Mapping[str, str]], one: str, other: str) -> dict[str, list[str]]:
+class _Relations:
+    """The relations of a graph by their PROV names, each with ends that exist."""
+
+    def __init__(self, p: Provenance) -> None:
+        self.found: dict[str, dict[str, dict[str, str]]] = {}
+        self.names = {
+            "entity": {e.id: _name(e.id) for e in p.entities},
+            "agent": {a.id: _name(a.id) for a in p.agents},
+            "activity": {a.id: _name(a.id) for a in p.activities},
+        }
+        self._count = 0
+
+    def add(self, relation: str, id: str, others: Iterable[str]) -> None:
+        one, kind, other, what = _RELATIONS[relation]
+        names = self.names[what]
+        for end in others:
+            if end not in names:
+                raise ValueError(f"the graph names {what} {end!r}, and has none: {relation} would have a loose end")
+            self._count += 1
+            ends = {f"prov:{one}": self.names[kind][id], f"prov:{other}": names[end]}
+            self.found.setdefault(relation, {})[f"_:r{self._count}"] = ends
+
+
+def _ends(said: Mapping[str, Any], relation: str) -> dict[str, list[str]]:
+    """The ids that each part names, by the part's qualified name."""
+    one, _, other, what = _RELATIONS[relation]
+    ids = {name: _id(name) for name in said.get(what, {})}
     found = dict[str, list[str]]()
-    for ends in relations.values():
-        found.setdefault(_id(ends[f"prov:{one}"]), []).append(_id(ends[f"prov:{other}"]))
+    for ends in said.get(relation, {}).values():
+        found.setdefault(ends[f"prov:{one}"], []).append(ids[ends[f"prov:{other}"]])
     return found
 
 
@@ -175,27 +198,6 @@ def _id(name: str) -> str:
 
 def _at(time: str | None) -> float:
     return datetime.fromisoformat(time).timestamp() if time else 0.0
-
-
-class _Relations:
-    """The relations of a graph by their PROV names, each with ends that exist."""
-
-    def __init__(self, p: Provenance) -> None:
-        self.found: dict[str, dict[str, dict[str, str]]] = {}
-        self._known = {
-            "entity": {e.id for e in p.entities},
-            "agent": {a.id for a in p.agents},
-            "activity": {a.id for a in p.activities},
-        }
-        self._count = 0
-
-    def add(self, relation: str, **ends: tuple[str, str]) -> None:
-        for what, id in ends.values():
-            if id not in self._known[what]:
-                raise ValueError(f"the graph names {what} {id!r}, and has none: {relation} would have a loose end")
-        self._count += 1
-        said = {f"prov:{role}": _name(id) for role, (_, id) in ends.items()}
-        self.found.setdefault(relation, {})[f"_:r{self._count}"] = said
 
 
 def _activity(a: Activity) -> dict[str, Any]:

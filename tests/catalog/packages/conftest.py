@@ -41,7 +41,7 @@ def campaign(tmp_path_factory: pytest.TempPathFactory) -> Package:
     pytest.importorskip("phreeqc")
     place = tmp_path_factory.mktemp("campaign")
     program = [sys.executable, "-c", "from firstlight.cli import main; main()"]
-    words = ["run", "critical-materials", "--trials", "8", "--parallel", "4", "--seed", "1", "--data-dir", str(place)]
+    words = ["run", "critical-materials", "--trials", "5", "--parallel", "5", "--seed", "1", "--data-dir", str(place)]
     subprocess.run([*program, *words], check=True, capture_output=True, cwd=place, timeout=120)
     journal = place / "journal.jsonl"
     entries = asyncio.run(_entries(place / "journal.sqlite"))

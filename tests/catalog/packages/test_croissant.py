@@ -47,7 +47,7 @@ def test_others_read_the_records(campaign: Package, spectra: Package, tmp_path: 
     assert of_campaign["errors"] == of_spectra["errors"] == of_nothing["errors"] == []
     assert of_campaign["warnings"] == of_spectra["warnings"] == []
     trials = of_campaign["sets"]["trials"]
-    assert len(trials) == 8 == campaign.record.rows
+    assert len(trials) == 5 == campaign.record.rows
     (recovery,) = (v for v in campaign.record.variables if v.name == "recovery")
     seen = [t["trials/recovery"] for t in trials if t["trials/recovery"] is not None]
     assert (min(seen), max(seen)) == (pytest.approx(recovery.low), pytest.approx(recovery.high))

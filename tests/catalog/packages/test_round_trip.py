@@ -2,6 +2,8 @@
 
 import os
 import shutil
+from collections import UserDict
+from collections.abc import ItemsView, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
@@ -36,7 +38,7 @@ def apart(paths: dict[str, bytes]) -> bool:
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     contents=st.dictionaries(PATHS, st.binary(max_size=40), max_size=6).filter(apart), card=CARDS, name=WORDS,
     variables=st.lists(VARIABLES, max_size=3), form=st.sampled_from(["rocrate", "croissant"]), zipped=st.booleans(),
@@ -114,6 +116,26 @@ def test_what_is_there_stays(spectra: Package, tmp_path: Path, form: Form, there
     with pytest.raises(FileExistsError, match="is there already"):
         write(spectra, form, to)
     assert sorted(tmp_path.rglob("*")) == before
+
+
+class Meanwhile(UserDict[str, Path]):
+    """Files that are looked at while somebody else makes the same package."""
+
+    def __init__(self, files: Mapping[str, Path], to: Path) -> None:
+        super().__init__(files)
+        self.to = to
+
+    def items(self) -> ItemsView[str, Path]:
+        self.to.write_text("theirs")
+        return super().items()
+
+
+@pytest.mark.parametrize("form", ["rocrate", "croissant", "csv"])
+def test_what_came_to_be_meanwhile_stays(spectra: Package, tmp_path: Path, form: Form) -> None:
+    to = tmp_path / "out" / "to"
+    with pytest.raises(FileExistsError):
+        write(spectra._replace(files=Meanwhile(spectra.files, to)), form, to)
+    assert to.read_text() == "theirs" and list(to.parent.iterdir()) == [to]
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence, Set
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 import msgspec
 
@@ -45,9 +45,7 @@ _CONTEXT: Json = {
 }  # fmt: skip
 
 
-def croissant(
-    package: Package, data: Sequence[File], own: Sequence[Part], place: Path, actions: int
-) -> dict[str, bytes]:
+def croissant(package: Package, data: Sequence[File], own: Sequence[Part]) -> dict[str, bytes]:
     """The files that make a directory with these files (below "data/") and parts a Croissant package, by name."""
     record, card = package.record, package.record.card
     found = tables(package)
@@ -77,7 +75,7 @@ def croissant(
     }  # fmt: skip
     return {
         METADATA: msgspec.json.format(msgspec.json.encode(whole), indent=1) + b"\n",
-        "README.md": readme(record, data).encode(),
+        "README.md": readme(record, data, [part.path for part in own]).encode(),
     }
 
 

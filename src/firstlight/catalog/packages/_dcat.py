@@ -11,6 +11,7 @@ from ._package import (
     encoded,
     iso,
     licence,
+    measured,
     media_type,
     organization,
     title,
@@ -80,11 +81,11 @@ def _distribution(package: Package, path: str) -> Json:
     }  # fmt: skip
     if "://" in record.address and not record.address.startswith("file:"):
         found["accessURL"] = record.address
-    if file is not None:
-        found["byteSize"] = str(file.size)
-        found["checksum"] = {
-            "@type": "Checksum", "algorithm": "SHA-256", "checksumValue": file.digest.removeprefix("sha256:"),
-        }  # fmt: skip
+    digest, size = (file.digest, file.size) if file is not None else measured(package.files[path])
+    found["byteSize"] = str(size)
+    found["checksum"] = {
+        "@type": "Checksum", "algorithm": "SHA-256", "checksumValue": digest.removeprefix("sha256:"),
+    }  # fmt: skip
     if name:
         found["license"] = url or name
     if marking := _MARKINGS.get(card.sensitivity):

@@ -123,7 +123,10 @@ def version_of(package: Package, name: str) -> str:
 
 def iso(at: float) -> str:
     """Seconds since 1970 as ISO 8601 in UTC, to the millisecond."""
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
+    try:
+        return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
+    except (ValueError, OverflowError, OSError) as error:
+        raise ValueError(f"{at} is no time: seconds since 1970, between the years 1 and 9999") from error
 
 
 def encoded(path: str) -> str:

@@ -58,7 +58,7 @@ _ABOUT = {
 }
 
 
-def crate(package: Package, data: Sequence[File], own: Sequence[Part], place: Path, actions: int) -> dict[str, bytes]:
+def crate(package: Package, data: Sequence[File], own: Sequence[Part], actions: int) -> dict[str, bytes]:
     """The files that make a directory with these files (below "data/") and parts a crate, by name."""
     record, nodes = package.record, Nodes()
     spec = specification(package.journal)
@@ -66,7 +66,7 @@ def crate(package: Package, data: Sequence[File], own: Sequence[Part], place: Pa
     if spec is not None:
         files[CAMPAIGN] = msgspec.json.format(msgspec.json.encode(spec, order="deterministic"), indent=1) + b"\n"
     listed, acted = runs(nodes, package, data, spec, actions)
-    files["README.md"] = readme(record, data, listed).encode()
+    files["README.md"] = readme(record, data, [*(p.path for p in own), *files], listed).encode()
     parts = [*own, *(_part(name, content) for name, content in files.items())]
     root = _root(nodes, record, acted, spec is not None)
     root["hasPart"] = one([*(_data(nodes, f) for f in data), *(_own(nodes, p) for p in parts)])
@@ -200,7 +200,7 @@ def _workflow(nodes: Nodes, spec: core.CampaignSpec, package: Package, data: Seq
     return {"@id": CAMPAIGN}
 
 
-def readme(record: Record, data: Sequence[File], more: Sequence[str] = ()) -> str:
+def readme(record: Record, data: Sequence[File], own: Sequence[str], more: Sequence[str] = ()) -> str:
     """A page for whoever opens the package: what the data are, what binds them, and which file is what."""
     lines = [f"# {title(record)}", "", *conditions(record.card), *([""] if conditions(record.card) else [])]
     lines += [description(record), "", f"Version: {record.id} ({record.digest})", ""]
@@ -208,7 +208,7 @@ def readme(record: Record, data: Sequence[File], more: Sequence[str] = ()) -> st
     lines += [f"Licence: {name}" if name else "Licence: nobody has given one yet; ask before you use these data.", ""]
     lines += [f"- `{DATA}/{file.path}`: {file.size} bytes, {file.media_type}" for file in data[:50]]
     lines += [f"- and {len(data) - 50} more files in `{DATA}/`"] if len(data) > 50 else []
-    lines += [f"- `{name}`: {_ABOUT[name]}" for name in (OWN,)]
+    lines += [f"- `{name}`: {_ABOUT[name]}" for name in own]
     units = [f"- {v.name}" + (f" [{v.unit}]" if v.unit else "") + f": {v.description or v.role}"
              for v in record.variables[:200]]  # fmt: skip
     lines += ["", "Columns:", "", *units] if units else []

@@ -43,7 +43,7 @@ def runs(
     teller = _Teller(nodes, graph, package, data)
     if spec is None:
         chosen = [a for a in graph.activities if a.kind in ("import", "action")]
-        return _words(graph, actions, chosen), [teller.act(a) for a in chosen[:actions]]
+        return _words(actions, chosen), [teller.act(a) for a in chosen[:actions]]
     acted = [_campaign(nodes, package, spec, data, teller)]
     chosen = [a for a in graph.activities if a.kind == "action"]
     approved = {id for a in chosen[:actions] for id in a.informed_by}
@@ -56,10 +56,10 @@ def runs(
     steps = [teller.act(a) for a in chosen[:actions]]
     people = [teller.control(a, chosen) for a in (*said[:actions], *added[:actions])]
     acted += [*steps, *people, _organized(nodes, teller, acted[0], people)]
-    return _words(graph, actions, chosen), acted
+    return _words(actions, chosen), acted
 
 
-def _words(graph: Provenance, actions: int, chosen: Sequence[Activity]) -> list[str]:
+def _words(actions: int, chosen: Sequence[Activity]) -> list[str]:
     if len(chosen) <= actions:
         return [f"All {len(chosen)} actions are described in the metadata, and in `{PROVENANCE}`."]
     return [
@@ -77,7 +77,6 @@ class _Teller:
         self._names = {e.id: (e.name, e.digest) for e in graph.entities}
         self._files = {file.digest: f"{DATA}/{encoded(file.path)}" for file in data}
         self._first = next(iter(self._files.values()), "./")
-        self._of = {id: a for a in graph.activities for id in a.generated}
         self.software = {a.name: a for a in graph.agents if a.kind == "software" and a.version}
         campaign = next((a for a in graph.activities if a.kind == "campaign"), None)
         self.whole = campaign
@@ -165,7 +164,7 @@ def _campaign(
         description=f"The campaign {spec.title or spec.id}" + (f", ended: {whole.status}" if whole else ""),
         instrument={"@id": CAMPAIGN}, agent=one(people),
         result=one([{"@id": f"{DATA}/{encoded(file.path)}"} for file in data]) or {"@id": "./"},
-        actionStatus="http://schema.org/CompletedActionStatus",
+        actionStatus="http://schema.org/CompletedActionStatus" if whole and whole.status else "",
         **(_times(whole) if whole else {"endTime": iso(record.created)} if record.created else {}),
     )  # fmt: skip
 

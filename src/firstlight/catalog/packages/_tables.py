@@ -11,7 +11,7 @@ from arro3.core import DataType, RecordBatchReader
 from arro3.io import read_parquet
 
 from .._records import Record, VariableKind
-from ._package import Package, media_type
+from ._package import Package, media_type, verify
 
 
 class Column(NamedTuple):
@@ -148,6 +148,9 @@ def _one(package: Package, kind: str) -> Table:
     if len(chosen) != 1:
         said = "no table" if not chosen else f"{len(chosen)} tables ({', '.join(t.path for t in chosen)})"
         raise ValueError(f"{package.record.id} has {said}: one is needed to write it as {kind}")
+    known = next((file for file in package.record.files if file.path == chosen[0].path), None)
+    if known is not None:
+        verify(known.path, chosen[0].source, known.digest, known.size)
     return chosen[0]
 
 

@@ -104,8 +104,8 @@ def _directory(package: Package, form: Form, place: Path, actions: int) -> None:
     if package.journal is not None:
         digest, size = copied(package.journal, place / JOURNAL)
         own.append(Part(JOURNAL, digest, size, "application/jsonl"))
-    describe = crate if form == "rocrate" else croissant
-    for name, content in describe(package, data, own, place, actions).items():
+    files = crate(package, data, own, actions) if form == "rocrate" else croissant(package, data, own)
+    for name, content in files.items():
         _put(place / name, content)
 
 
