@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,8 @@ def test_a_dataset_is_shown_and_retracted(shore: Shore, tmp_path: Path) -> None:
     assert (x["name"], x["role"], x["unit"], x["low"] >= 10, x["high"] <= 20) == ("x", "parameter", "degC", True, True)
     assert (y["name"], y["role"]) == ("y", "observable")
     assert shown["versions"] == [shown["id"]]
+    assert shown["software"]["firstlight"] == version("firstlight")
+    assert (shown["facilities"], shown["synthetic"]) == (["local"], True)
     assert "Thin films" in mine.do("data", "show", shown["id"])
     assert mine.read("data", "retract", "films", "--reason", "the scale was off") == {
         "retracted": shown["id"], "downstream": [], "campaigns": [],

@@ -11,7 +11,17 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 
-from firstlight.core import BY_PERSON, Asset, Campaign, CampaignOpened, CampaignSpec, Entry, Row, Unavailable
+from firstlight.core import (
+    BY_PERSON,
+    Asset,
+    Campaign,
+    CampaignOpened,
+    CampaignSpec,
+    Entry,
+    Row,
+    RunStarted,
+    Unavailable,
+)
 
 from ._export import describe, parquet
 from ._records import File
@@ -76,12 +86,14 @@ class FileCatalog:
 
     async def publish(self, campaign: Campaign) -> tuple[str, str, int]:
         """The rows kept so far as a dataset: id, digest, number of rows. Raises as `ingest` does."""
-        people = dict[str, None]()
+        people, software = dict[str, None](), dict(self.versions)
         if self._history is not None:
             async for entry in self._history(campaign.spec.id):
                 if isinstance(entry.fact, (CampaignOpened, *BY_PERSON)):
                     people[entry.by] = None
-        work = partial(self._publish, campaign, tuple(people))
+                elif isinstance(entry.fact, RunStarted):
+                    software |= entry.fact.versions
+        work = partial(self._publish, campaign, tuple(people), software)
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._try, work)
 
     def dataset(self, id: str) -> Path:
@@ -120,7 +132,9 @@ class FileCatalog:
             self._rows.write_heading(Heading(spec, self._computing))
         return self._shelf(spec.id).keep(lines)
 
-    def _publish(self, campaign: Campaign, people: Sequence[str]) -> tuple[str, str, int]:
+    def _publish(
+        self, campaign: Campaign, people: Sequence[str], software: Mapping[str, str]
+    ) -> tuple[str, str, int]:  # fmt: skip
         spec = campaign.spec
         rows = self._shelf(spec.id).rows()
         heading, table = Heading(spec, self._computing), columns(spec, rows)
@@ -130,7 +144,9 @@ class FileCatalog:
         with self._library() as library:
             record = dataset_record(about, table, rows)
             used = {*record.used, *library.newest(earlier.campaign for earlier in campaign.earlier or ())}
-            record = msgspec.structs.replace(record, people=tuple(people), used=tuple(sorted(used)))
+            record = msgspec.structs.replace(
+                record, people=tuple(people), used=tuple(sorted(used)), software=dict(software)
+            )  # fmt: skip
             assets = {_path(asset): asset for row in rows for asset in row.assets if library.holds(asset.digest)}
             files = {path: File(path, a.digest, a.size, a.media_type) for path, a in assets.items()}
             found = library.add(record, {"trials.parquet": parquet(table, about), **files})
