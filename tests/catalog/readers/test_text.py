@@ -136,7 +136,7 @@ def test_types(write: Write, values: list[str], kind: str) -> None:
 
 
 def test_a_type_may_change_far_down(write: Write) -> None:
-    rows = 200_001
+    rows = 70_001
     text = "n,f,s\n" + "1,1,1\n" * rows + "2,2.5,x\n"
     found = read(write(text))
     assert [v.kind for v in found.variables] == ["int64", "float64", "string"]
@@ -179,6 +179,13 @@ def test_what_comments_above_a_table_say(write: Write) -> None:
     found = read(write("# instrument: X'Pert\n# date = 2024-01-02\na,b\n1,2\n"))
     assert found.metadata == {"instrument": "X'Pert", "date": "2024-01-02"}
     assert columns(found) == {"a": [1], "b": [2]}
+
+
+@pytest.mark.parametrize("rows", ["1.5,2\n2.5,3\n", "x,2\ny,3\n"])
+def test_names_in_a_comment_as_numpy_writes_them(write: Write, rows: str) -> None:
+    found = read(write(f"# made by: us\n# T [K],n\n{rows}"))
+    assert [(v.name, v.unit) for v in found.variables] == [("temperature", "K"), ("n", "")]
+    assert columns(found)["n"] == [2, 3] and found.rows == 2 and found.metadata == {"made by": "us"}
 
 
 def test_our_own_csv_comes_back(tmp_path: Path) -> None:
