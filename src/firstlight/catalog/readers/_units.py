@@ -63,7 +63,7 @@ def same_dimension(unit: str, other: str) -> bool:
 
 @lru_cache(10_000)
 def _dimension(unit: str) -> str | None:
-    if unit in UNKNOWN or not _SANE.fullmatch(unit) or unit.count("(") != unit.count(")"):
+    if not _SANE.fullmatch(unit) or unit.count("(") != unit.count(")"):
         return None
     try:
         return str(_registry().Unit(unit).dimensionality)
