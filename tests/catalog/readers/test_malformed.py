@@ -121,6 +121,7 @@ CASES: list[tuple[str, str | bytes | Callable[[], bytes], str]] = [
     ("damaged.h5", lambda: damaged(hdf5(), 96), "it is not HDF5, or it is damaged"),
     ("text.parquet", "hello", "it does not begin with PAR1; check the file and its name"),
     ("tiny.parquet", b"PAR1", "it is truncated: it does not end with a footer and PAR1"),
+    ("end.parquet", lambda: parquet()[:-8] + b"\0" * 8, "it is truncated"),
     ("cut.parquet", lambda: parquet()[:-200], "it is truncated"),
     ("long.parquet", b"PAR1" + b"x" * 50 + b"\xff\xff\xff\x7fPAR1", "it is truncated"),
     ("footer.parquet", lambda: damaged(parquet(), len(parquet()) - 120), "it is damaged"),
