@@ -54,6 +54,8 @@ def connected() -> Iterator[tuple[Any, Path]]:
         }  # fmt: skip
         with duckdb.connect(":memory:", config=settings) as db:
             try:
+                # Which it would print after two seconds, into whatever somebody else prints.
+                db.execute("SET enable_progress_bar = false")
                 yield db, Path(place)
             except duckdb.Error as error:
                 raise ValueError(f"the data cannot be examined: {' '.join(str(error).split())[:300]}") from error

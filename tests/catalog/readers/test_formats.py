@@ -350,6 +350,13 @@ def test_cif_of_gemmi_with_uncertainties_and_two_blocks(tmp_path: Path) -> None:
     assert said(found, "it has 2 blocks, 1 of them with atoms: 'quartz' is read")
 
 
+def test_cif_in_latin_1(tmp_path: Path) -> None:
+    text = "data_x\n_chemical_name_common 'Größe'\nloop_\n_atom_site_label\n_atom_site_fract_x\nNa1 0.5\n"
+    (tmp_path / "a.cif").write_bytes(text.encode("latin-1"))
+    found = read(tmp_path / "a.cif")
+    assert found.metadata["compound"] == "Größe" and columns(found)["fract_x"] == [0.5] and said(found, "as Latin-1")
+
+
 def test_frames_of_extended_xyz(tmp_path: Path) -> None:
     one = bulk("NaCl", "rocksalt", a=5.64)
     one.calc = SinglePointCalculator(one, energy=-3.5, forces=np.zeros((2, 3)))  # type: ignore[no-untyped-call]

@@ -2,6 +2,7 @@
 
 import csv
 import re
+from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from itertools import islice
@@ -9,11 +10,13 @@ from pathlib import Path
 
 from .._records import Role, VariableKind
 from . import _columns, _names
-from ._contents import Contents, Unreadable
+from ._contents import CELLS, Contents, Unreadable
 
 _END = "\n"
 _BLOCK = 2**20
 """Characters read at a time."""
+_HELD = 8 * 2**20
+"""Characters held as cells at a time, about."""
 _LONGEST = 16 * 2**20
 """Characters of one line."""
 _LOOKED_AT = 200
@@ -44,25 +47,27 @@ def _read(path: Path, media_type: str, encoding: str, notes: list[str]) -> Conte
     with closing(_lines(path, encoding)) as lines:
         head = list(islice(lines, _LOOKED_AT))
     said, skipped = _preamble(head)
-    head = head[skipped:]
+    comments, head = head[:skipped], head[skipped:]
     if not any(line.strip() for line in head):
         raise Unreadable(path, "it is empty: it has no line with names of columns", "export it again")
     delimiter = _delimiter(head, tab=media_type == "text/tab-separated-values")
     first = next(_rows(iter(head), delimiter, path, skipped))
-    headless = len(first) > 1 and all(_is_number(cell) for cell in first)
-    if headless:
+    names = _commented(comments[-1], delimiter, len(first)) if comments else []
+    headless = bool(names) or (len(first) > 1 and all(_is_number(cell) for cell in first))
+    if headless and not names:
         notes.append("its first line has numbers only: its columns are called column_1, column_2 ...")
-    _names.many(len(first), path)
-    labels, roles = _labels(first, headless, path, notes)
+        names = [f"column_{n + 1}" for n in range(len(first))]
+    labels, roles = _labels(names or first, path, notes)
     comma = delimiter in ";\t" and _commas(head, delimiter)
     if comma:
         notes.append("its numbers have a decimal comma")
 
     def chunks() -> Iterator[_columns.Chunk]:
-        with closing(_lines(path, encoding)) as every:
+        taken = Counter[str]()
+        with closing(_lines(path, encoding, taken)) as every:
             rows = _rows(islice(every, skipped, None), delimiter, path, skipped)
-            for chunk in _columns.chunked(rows if headless else islice(rows, 1, None), len(first)):
-                yield [_stripped(values) for values in chunk]
+            for some in _parts(rows if headless else islice(rows, 1, None), len(first), taken):
+                yield [_stripped(values) for values in zip(*some, strict=True)]
 
     kinds: dict[str, VariableKind] = {name: "time" for name in _OURS[1:4]} if roles is not None else {}
     table = _columns.table(labels, chunks, notes, text=True, comma=comma, kinds=kinds, roles=roles)
@@ -78,8 +83,11 @@ def _encoding(path: Path) -> str:
     return next((encoding for bom, encoding in _BOMS.items() if start.startswith(bom)), "utf-8")
 
 
-def _lines(path: Path, encoding: str) -> Generator[str, None, None]:
-    """The lines of a text. Raises Unreadable where it is none, UnicodeDecodeError where it is in another encoding."""
+def _lines(path: Path, encoding: str, taken: Counter[str] | None = None) -> Generator[str, None, None]:
+    """The lines of a text; the characters that were read are counted in `taken`.
+
+    Raises Unreadable where it is no text, UnicodeDecodeError where it is in another encoding.
+    """
     done, rest = 0, ""
     with path.open(encoding=encoding) as file:
         while block := file.read(_BLOCK):
@@ -91,6 +99,8 @@ def _lines(path: Path, encoding: str) -> Generator[str, None, None]:
                     f"{len(before) - before.rfind(_END)}: it is not a text file",
                     "check that it was copied as a whole, or give its media type",
                 )  # fmt: skip
+            if taken is not None:
+                taken["characters"] += len(block)
             *whole, rest = (rest + block).split(_END)
             if len(rest) > _LONGEST:
                 raise Unreadable(
@@ -105,16 +115,21 @@ def _lines(path: Path, encoding: str) -> Generator[str, None, None]:
 
 
 def _preamble(head: Sequence[str]) -> tuple[dict[str, str | float | int], int]:
-    """What lines with "#" before the table say, and how many there are. "# x, y" right before numbers is no header."""
+    """What lines with "#" before the table say, and how many there are."""
     said = dict[str, str | float | int]()
-    count = 0
-    for line in head:
-        if not line.startswith("#") or line.count(",") > 1 or "\t" in line:
-            break
-        count += 1
+    count = next((n for n, line in enumerate(head) if not line.startswith("#")), len(head))
+    for line in head[:count]:
         if match := _SAID.fullmatch(line.strip()):
             said[match[1]] = match[2][:1000]
     return said, count
+
+
+def _commented(line: str, delimiter: str, width: int) -> list[str]:
+    """Names of columns in the last line with "#", as numpy.savetxt writes them; [] where it says something else."""
+    if width < 2 or _SAID.fullmatch(line.strip()):
+        return []
+    cells = [cell.strip() for cell in line.strip().removeprefix("#").split(delimiter)]
+    return cells if len(cells) == width else []
 
 
 def _delimiter(head: Sequence[str], tab: bool) -> str:
@@ -153,14 +168,22 @@ def _rows(lines: Iterator[str], delimiter: str, path: Path, skipped: int) -> Ite
         ) from error
 
 
-def _labels(
-    first: Sequence[str], headless: bool, path: Path, notes: list[str]
-) -> tuple[list[_names.Label], dict[str, Role] | None]:
+def _parts(rows: Iterator[list[str]], width: int, taken: Counter[str]) -> Iterator[list[list[str]]]:
+    """Rows in parts of so many cells, or of so many characters of the file where cells are long."""
+    at_once, some, start = max(1, CELLS // width), list[list[str]](), taken["characters"]
+    for row in rows:
+        some.append(row)
+        if len(some) == at_once or taken["characters"] - start > _HELD:
+            yield some
+            some, start = [], taken["characters"]
+    if some:
+        yield some
+
+
+def _labels(first: Sequence[str], path: Path, notes: list[str]) -> tuple[list[_names.Label], dict[str, Role] | None]:
     """The columns and, in an export of our own, their roles: there names and units are taken as they stand."""
-    if headless:
-        return [_names.Label(f"column_{n + 1}") for n in range(len(first))], None
     names = _names.labels(first, path, notes)
-    if first[:2] != ["trial", "source"] or not all(name in first for name in _OURS[1:]):
+    if list(first[:2]) != ["trial", "source"] or not all(name in first for name in _OURS[1:]):
         return names, None
     notes.clear()
     ours = [_own(header) for header in first]

@@ -21,8 +21,8 @@ _WORDS = {"deg C": "degC", "deg. C": "degC", "Celsius": "degC", "celsius": "degC
           "percentage": "percent", "pct": "percent", "Sec": "s", "sec": "s", "ohms": "ohm", "Ohm": "ohm"}  # fmt: skip
 NONE = frozenset({"", "1", "-", "\u2013", "none", "None", "unitless", "dimensionless", "n/a", "N/A"})
 """Ways to say that something has no unit."""
-UNKNOWN = frozenset({"a.u.", "a. u.", "arb", "arb.", "arb. u.", "arb. units", "arb.units", "arbitrary units", "wt%",
-                     "at%", "mol%", "vol%", "wt.%", "at.%", "wt percent", "normalized", "norm."})  # fmt: skip
+UNKNOWN = frozenset({"a.u.", "a.u", "a. u.", "arb", "arb.", "arb. u.", "arb. units", "arb.units", "arbitrary units",
+                     "wt%", "at%", "mol%", "vol%", "wt.%", "at.%", "wt percent", "normalized", "norm."})  # fmt: skip
 """What stands where a unit would, and says no quantity: never what pint would take the letters for."""
 
 _TERM = r"(?:[A-Za-z_ΔΩ]+\d?|\d{1,6}(?:\.\d{1,6})?)(?:\^\(?-?\d{1,2}(?:[./]\d)?\)?)?"
@@ -63,7 +63,7 @@ def same_dimension(unit: str, other: str) -> bool:
 
 @lru_cache(10_000)
 def _dimension(unit: str) -> str | None:
-    if unit in UNKNOWN or not _SANE.fullmatch(unit) or unit.count("(") != unit.count(")"):
+    if not _SANE.fullmatch(unit) or unit.count("(") != unit.count(")"):
         return None
     try:
         return str(_registry().Unit(unit).dimensionality)
