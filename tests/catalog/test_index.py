@@ -7,9 +7,11 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
@@ -346,6 +348,20 @@ def test_two_processes_that_add_at_once_lose_nothing_and_number_versions_without
         assert index.search(Query()).total == 80 * 5 + 1
         assert [f.version for f in index.versions("same")] == list(range(1, 81))
         assert {f.record.id for f in index.versions("same")} == {f"same@{batch}" for batch in range(80)}
+
+
+def test_several_open_a_new_index_at_once(place: str, tmp_path: Path) -> None:
+    places = [place] if place.startswith("postgresql:") else [str(tmp_path / f"{i}.db") for i in range(15)]
+    for one in places:
+        together = threading.Barrier(6)
+
+        def opened(n: int, one: str = one, together: threading.Barrier = together) -> int:
+            together.wait()
+            with closing(Index(one)) as index:
+                return index.add([record("films", n)])[0].version
+
+        with ThreadPoolExecutor(6) as pool:
+            assert sorted(pool.map(opened, range(6))) == [1, 2, 3, 4, 5, 6]
 
 
 def test_a_full_disk_is_said_and_nothing_is_half_written(tmp_path: Path) -> None:

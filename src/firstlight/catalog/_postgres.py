@@ -74,7 +74,8 @@ class Postgres:
             tables = TABLES.replace("INTEGER", "BIGINT").replace("BLOB", "BYTEA").replace("TEXT", 'TEXT COLLATE "C"')
             with made.transaction():
                 made.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
-                made.execute(f"CREATE SCHEMA IF NOT EXISTS {_SPACE}; {tables} {STAMPED}".encode())
+                if not made.execute(found, (_SPACE,)).fetchone():
+                    made.execute(f"CREATE SCHEMA IF NOT EXISTS {_SPACE}; {tables} {STAMPED}".encode())
         fit(self._name, made.execute("SELECT version FROM stamp"))
 
     def _begun(self, how: str) -> _Connection:
