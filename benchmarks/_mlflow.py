@@ -8,6 +8,7 @@ records are written, and what came of it all at the end.
 import csv
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -36,13 +37,16 @@ def main(file: str, scratch: str) -> None:
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port),
                "--backend-store-uri", f"sqlite:///{place / 'mlflow.db'}",
                "--artifacts-destination", str(place / "artifacts"), "--workers", "1"]  # fmt: skip
-    with (place / "log").open("w") as log, subprocess.Popen(command, stdout=log, stderr=log, cwd=place) as server:
+    with (
+        (place / "log").open("w") as log,
+        subprocess.Popen(command, stdout=log, stderr=log, cwd=place, start_new_session=True) as server,
+    ):
         try:
             address = f"http://127.0.0.1:{port}"
             reached(f"{address}/health", server)
             print(json.dumps({"result": measured(address, Path(file), place)}), flush=True)
         finally:
-            server.terminate()
+            os.killpg(server.pid, signal.SIGTERM)  # It has processes of its own.
 
 
 def reached(address: str, server: "subprocess.Popen[bytes]") -> None:

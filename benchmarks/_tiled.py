@@ -5,7 +5,9 @@ SCRATCH. Prints lines of JSON: how many records are written, and what came of it
 """
 
 import json
+import os
 import secrets
+import signal
 import socket
 import subprocess
 import sys
@@ -28,12 +30,15 @@ def main(file: str, scratch: str) -> None:
     (place / "data").mkdir(parents=True)
     command = [str(Path(sys.executable).with_name("tiled")), "serve", "catalog", str(place / "catalog.db"), "-w",
                str(place / "data"), "--init", "--api-key", key, "--port", str(port)]  # fmt: skip
-    with (place / "log").open("w") as log, subprocess.Popen(command, stdout=log, stderr=log) as server:
+    with (
+        (place / "log").open("w") as log,
+        subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True) as server,
+    ):
         try:
             client = reached(lambda: from_uri(f"http://127.0.0.1:{port}/api/v1", api_key=key), server)
             print(json.dumps({"result": measured(client, Path(file))}), flush=True)
         finally:
-            server.terminate()
+            os.killpg(server.pid, signal.SIGTERM)  # It has processes of its own.
 
 
 def reached(connect: Callable[[], Any], server: "subprocess.Popen[bytes]") -> Any:

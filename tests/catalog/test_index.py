@@ -7,9 +7,11 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
@@ -21,7 +23,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from firstlight.catalog import _bitmaps
 from firstlight.catalog import index as module
-from firstlight.catalog._database import Sqlite
+from firstlight.catalog._database import Session, Sqlite
 from firstlight.catalog.index import Card, Index, Page, Query, Range, Record, Variable
 from firstlight.core import Unavailable
 from firstlight.testing.journal import postgres_server
@@ -201,6 +203,35 @@ def test_pages_have_everything_once(index: Index, monkeypatch: pytest.MonkeyPatc
         assert seen == [f"d{i}@1" for i in range(49, -1, -1)]
 
 
+def test_a_search_sees_one_state_whatever_is_added_and_written_anew_meanwhile(
+    index: Index, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_bitmaps, "_MERGED_AFTER", 1)
+    index.add([record("films", card=Card(title="perovskite", licence="MIT"))])
+    refresh, added = _bitmaps.Bitmaps.refresh, list[str]()
+
+    def and_then(self: _bitmaps.Bitmaps, db: Session) -> _bitmaps.Stamp:
+        stamp = refresh(self, db)
+        with closing(Index(place)) as other:
+            version = len(added) + 2
+            added.extend(f.record.id for f in other.add([record("films", version, card=Card(title="perovskite"))]))
+        return stamp
+
+    monkeypatch.setattr(_bitmaps.Bitmaps, "refresh", and_then)
+    page = index.search(Query(text="perovskite "))
+    assert (ids(page), page.facets["licence"]) == (["films@1"], {"MIT": 1})
+    assert ids(index.search(Query(text="perovskite "))) == ["films@2"]
+    assert added == ["films@2", "films@3"]
+
+
+def test_of_many_words_that_begin_alike_the_first_of_the_alphabet_are_meant(
+    index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_COMPLETED", 1)
+    index.add([record("a", card=Card(title="perov_x")), record("b", card=Card(title="perov1"))])
+    assert ids(index.search(Query(text="perov"))) == ["b@1"]
+
+
 def test_what_is_in_a_title_comes_first(index: Index) -> None:
     index.add([
         record("a", card=Card(title="Annealing of perovskite")),
@@ -280,13 +311,15 @@ def adding(place: str, size: int, first: int, end: int) -> "subprocess.Popen[str
 
 
 def test_killed_in_the_middle_every_batch_is_whole_or_not_there(place: str) -> None:
-    for attempt, size in enumerate((20, 2500, 2500)):
+    for attempt, (size, batches, part) in enumerate(((20, 20, 0.0), (2500, 1, 0.5), (2500, 1, 0.8))):
         first = 1000 * attempt
         with adding(place, size, first, first + 1000) as process:
             assert process.stdout is not None
-            said = [process.stdout.readline() for _ in range(41 if size == 20 else 3)]
-            assert said[-1].endswith("begun\n")
-            time.sleep(0.02 * attempt)  # Large ones take longer to write than this.
+            said = [process.stdout.readline() for _ in range(2 * batches - 1)]
+            began = time.perf_counter()
+            said += [process.stdout.readline() for _ in range(2)]
+            assert [line.split()[1] for line in said[-2:]] == ["done", "begun"]
+            time.sleep(part * (time.perf_counter() - began))  # Some of it is written by then, and some is not.
             os.kill(process.pid, signal.SIGKILL)
             said += process.stdout.read().splitlines()
         with closing(Index(place)) as index:
@@ -315,6 +348,20 @@ def test_two_processes_that_add_at_once_lose_nothing_and_number_versions_without
         assert index.search(Query()).total == 80 * 5 + 1
         assert [f.version for f in index.versions("same")] == list(range(1, 81))
         assert {f.record.id for f in index.versions("same")} == {f"same@{batch}" for batch in range(80)}
+
+
+def test_several_open_a_new_index_at_once(place: str, tmp_path: Path) -> None:
+    places = [place] if place.startswith("postgresql:") else [str(tmp_path / f"{i}.db") for i in range(15)]
+    for one in places:
+        together = threading.Barrier(6)
+
+        def opened(n: int, one: str = one, together: threading.Barrier = together) -> int:
+            together.wait()
+            with closing(Index(one)) as index:
+                return index.add([record("films", n)])[0].version
+
+        with ThreadPoolExecutor(6) as pool:
+            assert sorted(pool.map(opened, range(6))) == [1, 2, 3, 4, 5, 6]
 
 
 def test_a_full_disk_is_said_and_nothing_is_half_written(tmp_path: Path) -> None:

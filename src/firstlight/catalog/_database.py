@@ -5,6 +5,7 @@ all tables for as long as the transaction lasts.
 """
 
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from importlib import import_module
@@ -108,12 +109,24 @@ class Sqlite:
             )
         try:
             with self._usable():
-                self.connection.execute("PRAGMA journal_mode=WAL")
+                self._write_ahead()
                 self.connection.execute("PRAGMA synchronous=FULL")
             self._prepare()
         except BaseException:
             self.connection.close()
             raise
+
+    def _write_ahead(self) -> None:
+        """Several processes may make a new file at once, and SQLite does not wait for the one that changes its log."""
+        until = time.monotonic() + PATIENCE
+        while True:
+            try:
+                self.connection.execute("PRAGMA journal_mode=WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                    raise
+                time.sleep(0.01)
 
     def _prepare(self) -> None:
         with self._usable():

@@ -45,7 +45,6 @@ class Postgres:
                 "write what is special in a password as %XX"
             ) from None
         self._name = f"postgresql://{said.get('host') or ''}/{said.get('dbname') or ''}"
-        self._secret = str(said.get("password") or "")
         self._connection: _Connection | None = None
         with self._usable():
             self._connected()
@@ -75,7 +74,8 @@ class Postgres:
             tables = TABLES.replace("INTEGER", "BIGINT").replace("BLOB", "BYTEA").replace("TEXT", 'TEXT COLLATE "C"')
             with made.transaction():
                 made.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
-                made.execute(f"CREATE SCHEMA IF NOT EXISTS {_SPACE}; {tables} {STAMPED}".encode())
+                if not made.execute(found, (_SPACE,)).fetchone():
+                    made.execute(f"CREATE SCHEMA IF NOT EXISTS {_SPACE}; {tables} {STAMPED}".encode())
         fit(self._name, made.execute("SELECT version FROM stamp"))
 
     def _begun(self, how: str) -> _Connection:
@@ -116,6 +116,4 @@ class Postgres:
         except psycopg.DataError as error:
             raise ValueError(f"the index {self._name} cannot hold that: {error}".strip()) from error
         except psycopg.Error as error:
-            said = str(error).strip()
-            said = said.replace(self._secret, "***") if self._secret else said
-            raise Unavailable(f"the index {self._name} cannot be used: {said}") from None
+            raise Unavailable(f"the index {self._name} cannot be used: {str(error).strip()}") from None

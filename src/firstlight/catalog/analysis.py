@@ -92,7 +92,7 @@ class Analysis:
             self._db = duckdb.connect(":memory:", config={
                 "memory_limit": f"{memory >> 10}KiB", "threads": threads, "temp_directory": place,
                 "autoinstall_known_extensions": False, "autoload_known_extensions": False,
-                "python_enable_replacements": False, "preserve_insertion_order": False,
+                "preserve_insertion_order": False,
             })  # fmt: skip
             stack.callback(self._db.close)
             self._db.execute("SET TimeZone = 'UTC'")
