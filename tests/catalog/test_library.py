@@ -202,3 +202,25 @@ def test_kill_9_leaves_whole_datasets(tmp_path: Path) -> None:
             assert page.total >= acknowledged
             for found in page.found:
                 library.verify(found.record)
+
+
+def test_many_are_added_together_as_one_by_one(tmp_path: Path) -> None:
+    datasets = [
+        (
+            Record(id="", name=f"d{n % 40}", digest="", used=(("d0@x",) if n else ())),
+            {"a.txt": b"%d" % (n % 60), "b": b"b"},
+        )
+        for n in range(80)
+    ]
+    with Library(tmp_path / "one") as one, Library(tmp_path / "all") as all_:
+        alone = [one.add(record, files).record for record, files in datasets]
+        found = all_.add_all(datasets, lambda record: {"of": record.id})
+        assert [f.record for f in found] == alone
+        assert all_.index.count() == one.index.count() == 80
+        assert all_.provenance(found[3].record.id) == {"of": found[3].record.id}
+        for f in found:
+            all_.verify(f.record)
+        with pytest.raises(ValueError, match="leads out"):
+            all_.add_all([(Record(id="", name="e", digest=""), {"a": b"1"}),
+                          (Record(id="", name="f", digest=""), {"../a": b"1"})])  # fmt: skip
+        assert all_.index.search(Query(text="e "), 5).total == 0

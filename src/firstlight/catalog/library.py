@@ -1,8 +1,9 @@
 """All that a catalog has: bytes, records, where they come from, and the index by which they are found."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import msgspec
@@ -13,7 +14,15 @@ from ._trials import Shelves
 from .index import Found, Index
 from .store import Progress, Store
 
+T = TypeVar("T")
+U = TypeVar("U")
 Convert = Callable[[float, str, str], float]
+Files = Mapping[str, "Path | bytes | File"]
+"""What is in a dataset: where each file is, or its bytes, or that they are kept already."""
+Describe = Callable[[Record], Mapping[str, Any]]
+"""How a dataset came to be, as a document."""
+_AT_ONCE = 16
+"""Files that wait for the disk together."""
 
 _record = msgspec.json.Decoder(Record)
 _encode = msgspec.json.Encoder(order="deterministic").encode
@@ -75,37 +84,53 @@ class Library:
     # ------------------------------------------------------------------ what comes in
 
     def add(
-        self, record: Record, files: Mapping[str, Path | bytes | File], provenance: Mapping[str, Any] | None = None,
-        progress: Progress | None = None,
+        self, record: Record, files: Files, describe: Describe | None = None, progress: Progress | None = None
     ) -> Found:  # fmt: skip
         """Keep a dataset: `files` by their paths in it. Its digest, size, files and id follow from them. A `File` says
-        that its bytes are here, or with one who lends them.
+        that its bytes are here, or with one who lends them. `describe` says how it came to be, once that is known.
 
         What is synthetic upstream is synthetic here. Adding the same again changes nothing, and a crash in the middle
         leaves nothing that can be found. Raises OSError, Unavailable, ValueError for a path that leads out.
         """
-        kept = tuple(self._keep(path, content, record, progress) for path, content in sorted(files.items()))
-        digest = digest_of_files(kept)
-        whole = replace(
-            record, files=kept, digest=digest, size=sum(file.size for file in kept),
-            id=f"{record.name}@{digest.removeprefix('sha256:')[:12]}",
-            synthetic=record.synthetic or any(found.record.synthetic for found in self._known(record.used)),
-        )  # fmt: skip
-        return self.admit(whole, provenance)
+        return self.add_all([(record, files)], describe, progress)[0]
+
+    def add_all(
+        self, datasets: Sequence[tuple[Record, Files]], describe: Describe | None = None,
+        progress: Progress | None = None,
+    ) -> list[Found]:  # fmt: skip
+        """Keep many datasets, as `add` does each: all can be found, or none of those that are new. They wait for the
+        disk together, which makes hundreds of them several times as quick as one after the other."""
+        jobs = [(n, path) for n, (_, files) in enumerate(datasets) for path in sorted(files)]
+        of_each: dict[int, list[File]] = {}
+        kept = _each(lambda job: self._keep(job[1], datasets[job[0]][1][job[1]], datasets[job[0]][0], progress), jobs)
+        for (n, _), file in zip(jobs, kept, strict=True):
+            of_each.setdefault(n, []).append(file)
+        records = [self._whole(record, of_each.get(n, [])) for n, (record, _) in enumerate(datasets)]
+        if describe is not None:
+            _each(lambda record: self.describe(record.id, describe(record)), records)
+        return self._admit(records)
 
     def admit(self, record: Record, provenance: Mapping[str, Any] | None = None) -> Found:
         """Take in a record as it is, whose bytes are here already (or nowhere). Raises ValueError where its id is known
         with another digest."""
         if provenance is not None:
             self.describe(record.id, provenance)
-        try:
-            known = self._opened.get(record.id)
-        except LookupError:
-            self.store.write(_document("records", record.id), _encode(record))
-            (known,) = self._opened.add([record])
-        if known.record.digest != record.digest:
-            raise ValueError(f"{record.id} is known as {known.record.digest}, and is not {record.digest}")
-        return known
+        return self._admit([record])[0]
+
+    def _admit(self, records: Sequence[Record]) -> list[Found]:
+        known = {found.record.id for found in self._known([record.id for record in records])}
+        new = [record for record in records if record.id not in known]
+        _each(lambda r: self.store.write(_document("records", r.id), _encode(r)), new)
+        return self._opened.add(records)
+
+    def _whole(self, record: Record, files: Sequence[File]) -> Record:
+        """A record with what follows from its files and from what it was made of."""
+        digest = digest_of_files(files)
+        return replace(
+            record, files=tuple(files), digest=digest, size=sum(file.size for file in files),
+            id=f"{record.name}@{digest.removeprefix('sha256:')[:12]}",
+            synthetic=record.synthetic or any(found.record.synthetic for found in self._known(record.used)),
+        )  # fmt: skip
 
     def describe(self, id: str, provenance: Mapping[str, Any]) -> None:
         """Keep how something came to be."""
@@ -161,7 +186,7 @@ class Library:
     # ------------------------------------------------------------------
 
     def _keep(
-        self, path: str, content: Path | bytes | File, record: Record, progress: Progress | None
+        self, path: str, content: Path | bytes | File, record: Record, progress: Progress | None = None
     ) -> File:  # fmt: skip
         if path.startswith("/") or any(part in ("", ".", "..") for part in path.split("/")):
             raise ValueError(f"{path!r} cannot be the path of a file in a dataset: it leads out of it")
@@ -202,6 +227,14 @@ class Library:
         for name in self.store.names("retracted"):
             said = msgspec.json.decode(self.store.read(name), type=Retraction)
             index.retract(said.id, said.reason, said.by)
+
+
+def _each(work: Callable[[T], U], of: Sequence[T]) -> list[U]:
+    """The same for each: those that are several wait for the disk together."""
+    if len(of) < 3:
+        return list(map(work, of))
+    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="library") as pool:
+        return list(pool.map(work, of))
 
 
 def _document(kind: str, id: str) -> str:

@@ -23,11 +23,13 @@ def add(
 ) -> Found:  # fmt: skip
     """Keep a draft with its card; `said` are further fields of the record (synthetic, used, provider ...)."""
     record = replace(drafted.record, card=card, people=drafted.record.people or (by,), **said)
+    software = {"firstlight": versions()["firstlight"]}
+
+    def describe(whole: Record) -> dict[str, Any]:
+        return provenance.prov_json(provenance.of_import(whole, by, software))
+
     with app.library() as library:
-        found = library.add(record, drafted.files, progress=progress)
-        told = provenance.of_import(found.record, by, {"firstlight": versions()["firstlight"]})
-        library.describe(found.record.id, provenance.prov_json(told))
-    return found
+        return library.add(record, drafted.files, describe, progress)
 
 
 async def bring(app: App, path: Path, by: str) -> tuple[Found, str]:
