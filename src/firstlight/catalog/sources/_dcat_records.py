@@ -69,9 +69,8 @@ def _access(said: Mapping[str, Any]) -> tuple[str, Sensitivity]:
     rights = _text(said, "rights") or (_label(stated) if stated else "")
     restriction = said.get("cuiRestriction")
     marking = _text(restriction, "cuiBannerMarking") if isinstance(restriction, dict) else ""
-    told = " ".join(
-        f"{what}: {text}." for what, text in (("Access", level), ("Rights", rights), ("CUI", marking)) if text
-    )
+    stated_as = (("Access", level), ("Rights", rights), ("CUI", marking))
+    told = " ".join(f"{what}: {text.rstrip('.')}." for what, text in stated_as if text)
     if restriction:
         return told, "CUI"
     public = level.lower() == "public" if level else rights.rstrip("/").rpartition("/")[2].upper() == "PUBLIC"

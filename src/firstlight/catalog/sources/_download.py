@@ -151,8 +151,9 @@ class Basket:
             out.truncate(have)
             out.seek(have)
             # What is encoded in spite of our wish has neither a known length nor parts.
+            # No size of chunks: what is held back to fill one would be lost when the connection is.
             encoded = _encoded(response)
-            async for chunk in response.aiter_bytes(1 << 20) if encoded else response.aiter_raw(1 << 20):
+            async for chunk in response.aiter_bytes() if encoded else response.aiter_raw():
                 have += len(chunk)
                 if have > self._most:
                     raise self._wire.fails(f"{state.url} has too many bytes", f"allow more than {self._most} (most)")

@@ -149,6 +149,8 @@ class Wire:
             request = await self._request(method, at, content, headers)
             try:
                 response = await self._client.send(request, stream=True, follow_redirects=False)
+            except httpx.InvalidURL as error:
+                raise self.fails(f"{at.host} leads to what is no address ({error})", _TELL) from None
             except httpx.TransportError as error:
                 why = f"cannot be reached ({_said(error)})"
                 continue

@@ -85,9 +85,7 @@ class Dcat:
     async def _asked(self, query: Query, limit: int, start: int) -> Answer:
         filters, left = _solr(query)
         params = [("rows", str(limit)), ("start", str(start))]
-        params += (
-            [("q", " ".join(_SPECIAL.sub(r"\\\1", word) for word in query.text.lower().split()))] if query.text else []
-        )
+        params += [("q", _SPECIAL.sub(r"\\\1", query.text.lower()))] if query.text else []
         params += [("fq", " ".join(filters))] if filters else []
         said = await self._action("package_search", params)
         packages, total = said.get("results"), said.get("count")
