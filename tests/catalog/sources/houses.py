@@ -84,8 +84,8 @@ async def listing(request: Request) -> Response:
 
 
 async def page(request: Request) -> Response:
-    text = '<html><a href="small/a.csv">a</a><a href="about.html">x</a><a href="?C=N">sort</a><a href="/small/b.csv">b</a>'
-    return Response(text, media_type="text/html")
+    links = ("small/a.csv", "about.html", "?C=N;O=D", "/small/b.csv")
+    return Response("".join(f'<a href="{link}">x</a>' for link in links), media_type="text/html")
 
 
 # ---------------------------------------------------------------------- misbehaviour
@@ -94,8 +94,8 @@ async def page(request: Request) -> Response:
 async def busy(request: Request) -> Response:
     """503 as often as `times`, then what there is."""
     if seen(request) <= int(request.query_params.get("times", 1)):
-        after = request.query_params.get("after")
-        return Response("later", int(request.query_params.get("status", 503)), {"Retry-After": after} if after else None)
+        headers = {"Retry-After": after} if (after := request.query_params.get("after")) else None
+        return Response("later", int(request.query_params.get("status", 503)), headers)
     return JSONResponse({"dataset": []})
 
 
@@ -221,7 +221,7 @@ async def three(request: Request) -> Response:
 
 # ---------------------------------------------------------------------- samples, described by OpenAPI
 
-SAMPLES = [
+SAMPLES: list[dict[str, Any]] = [
     {
         "identifier": {"namespace": {"organization": "lab", "name": "study"}, "name": f"S{n:03}"},
         "metadata": {

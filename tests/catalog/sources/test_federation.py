@@ -128,9 +128,8 @@ def test_who_stops_listening_leaves_nothing_behind() -> None:
 
 
 def test_what_a_source_could_not_apply_is_applied_here_or_said() -> None:
-    query = Query(
-        text="iron", ranges=(Range(variable="gap", low=1.0, high=2.0, unit="eV"),), since=5.0, where={"element": ("Fe",)}
-    )
+    gap = Range(variable="gap", low=1.0, high=2.0, unit="eV")
+    query = Query(text="iron", ranges=(gap,), since=5.0, where={"element": ("Fe",)})
     within = (Variable(name="gap", unit="eV", low=1.5, high=1.6),)
     beyond = (Variable(name="gap", unit="eV", low=2.5, high=2.6),)
     elsewhere = (Variable(name="gap", unit="meV", low=2.5, high=2.6),)

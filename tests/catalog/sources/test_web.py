@@ -10,6 +10,7 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import quote
 
 import pytest
 
@@ -125,8 +126,6 @@ def test_another_digest_than_was_promised_is_refused(houses: Houses, tmp_path: P
 def test_names_that_servers_give_are_made_safe(houses: Houses, tmp_path: Path, said: str, name: str) -> None:
     assert safe_name("") == "data" and safe_name("..") == "data" and safe_name("x\0/\0y") == "y"
     assert len(safe_name("é" * 400 + ".parquet").encode()) <= 150 and safe_name("é" * 400 + ".csv").endswith(".csv")
-    from urllib.parse import quote
-
     url = f"{houses.url}/file?key=named&named={quote(said)}"
     if "\x07" in said:
         assert safe_name("a\x07b|c.csv") == name
@@ -140,7 +139,7 @@ def test_only_http_is_fetched(url: str, houses: Houses, tmp_path: Path) -> None:
         Web("w", url)
     with pytest.raises(LookupError):
         run(Web("w", f"{houses.url}/listing.json"), lambda s: s.fetch(f"w/{url}", tmp_path))
-    with pytest.raises(Unreachable, match="neither|no address|leads on|not known"):
+    with pytest.raises(Unreachable, match=r"neither|no address|leads on|not known"):
         fetched(f"{houses.url}/away?key=bad&to={url}", tmp_path)
 
 

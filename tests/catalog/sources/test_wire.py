@@ -130,9 +130,7 @@ def test_a_name_is_not_resolved_a_second_time_after_it_was_judged(houses: Houses
         return ["127.0.0.1"]
 
     port = houses.url.rpartition(":")[2]
-    said = run(
-        Wire("w", houses.url, resolve=resolve), lambda w: w.json(f"http://nowhere.invalid:{port}/whoami?key=re")
-    )
+    said = run(Wire("w", houses.url, resolve=resolve), lambda w: w.json(f"http://nowhere.invalid:{port}/whoami?key=re"))
     assert said["headers"]["host"] == f"nowhere.invalid:{port}" and "nowhere.invalid" in judged
 
 

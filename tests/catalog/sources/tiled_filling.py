@@ -3,6 +3,8 @@
 `fill` writes scans, an array in blocks and a container; `read PATH` prints the table at a path as JSON.
 """
 
+# mypy: disable-error-code="import-not-found"
+
 import json
 import sys
 

@@ -4,9 +4,10 @@ import asyncio
 import hashlib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable
 from email.message import Message
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 import httpx
@@ -17,7 +18,7 @@ from firstlight.core import Value
 from .._export import replace
 from ..index import File
 from ._answer import Progress, Unreachable, silent
-from ._wire import Wire
+from ._wire import Params, Wire
 
 MANIFEST = ".fetched.json"
 """What has been brought into a directory, and from where, so that it is not brought again."""
@@ -38,6 +39,18 @@ class _Part(Value, frozen=True):
     name: str
     media_type: str
     total: int = 0
+
+
+class _Wanted(NamedTuple):
+    """What is asked for: `key` is its address with its parameters, `part` where it is while it is not whole."""
+
+    key: str
+    url: str
+    params: Params
+    part: Path
+    name: str
+    digest: str
+    then: Callable[[bytes], bytes] | None
 
 
 class Basket:
@@ -63,10 +76,11 @@ class Basket:
         return self
 
     async def bring(
-        self, url: str, *, name: str = "", digest: str = "", params: tuple[tuple[str, str], ...] = (),
-        headers: Mapping[str, str] | None = None,
+        self, url: str, *, name: str = "", digest: str = "", params: Params = (),
+        then: Callable[[bytes], bytes] | None = None,
     ) -> File:  # fmt: skip
-        """One file, under `name` or what its server calls it. `digest` ("sha256:...") is what it must have.
+        """One file, under `name` or what its server calls it. `digest` ("sha256:...") is what must come; `then` makes
+        of that what is kept.
 
         Raises `Unreachable` where it cannot be had or is another file, LookupError where there is none. What came
         stays, and the next call goes on there, where the server knows how to (RFC 9110, section 14).
@@ -74,51 +88,46 @@ class Basket:
         key = url + ("?" + "&".join(f"{k}={v}" for k, v in params) if params else "")
         part = self._to / f".{hashlib.sha256(key.encode()).hexdigest()[:16]}.part"
         try:
-            file = await self._whole(key, url, part, name, digest, params, headers or {})
+            file = await self._whole(_Wanted(key, url, params, part, name, digest, then))
         except OSError as error:
             what = f"a file cannot be kept in {self._to} ({error})"
             raise self._wire.fails(what, "make room, or choose another directory") from None
         self._before += file.size
         return file
 
-    async def _whole(
-        self, key: str, url: str, part: Path, name: str, digest: str, params: tuple[tuple[str, str], ...],
-        headers: Mapping[str, str],
-    ) -> File:  # fmt: skip
-        stalled, known = 0, await self._known(key, digest)
+    async def _whole(self, wanted: _Wanted) -> File:
+        stalled, known, part = 0, await self._known(wanted), wanted.part
         while True:
             size = await asyncio.to_thread(_size, part)
             try:
-                said = await self._some(key, url, part, params, headers, known)
+                said = await self._some(wanted, known)
             except (httpx.TransportError, TimeoutError) as error:
                 # Whatever came is progress; only a server that gives nothing at all is given up.
                 stalled = 0 if await asyncio.to_thread(_size, part) > size else stalled + 1
                 if stalled >= 3:
-                    what = f"{urlsplit(url).hostname} breaks off again and again ({type(error).__name__})"
+                    what = f"{urlsplit(wanted.url).hostname} breaks off again and again ({type(error).__name__})"
                     raise self._wire.fails(what, "try again later: it goes on where it stands") from None
                 await asyncio.sleep(0.2 * (1 + stalled))
                 continue
             if isinstance(said, File):
                 return said
-            return await asyncio.to_thread(self._keep, key, part, said, name, digest)
+            return await asyncio.to_thread(self._keep, wanted, said)
 
-    async def _known(self, key: str, digest: str) -> Fetched | None:
+    async def _known(self, wanted: _Wanted) -> Fetched | None:
         """What was brought before and is still as it was."""
-        known = self._fetched.get(key)
-        if known is None or (digest and known.file.digest != digest):
+        known = self._fetched.get(wanted.key)
+        if known is None or (wanted.digest and wanted.then is None and known.file.digest != wanted.digest):
             return None
         found = await asyncio.to_thread(_digest, self._to / known.file.path)
         return known if found == known.file.digest else None
 
-    async def _some(
-        self, key: str, url: str, part: Path, params: tuple[tuple[str, str], ...], headers: Mapping[str, str],
-        known: Fetched | None,
-    ) -> _Part | File:  # fmt: skip
+    async def _some(self, wanted: _Wanted, known: Fetched | None) -> _Part | File:
         """Bring what is missing of a file, or say that what is known is still the newest."""
-        more = {"Accept-Encoding": "identity", **headers}
+        key, url, params, part, *_ = wanted
+        more = {"Accept-Encoding": "identity"}
         state, have = await asyncio.to_thread(_read_part, part, key)
         if known is not None and known.validator:
-            more["If-None-Match" if known.validator.startswith('"') else "If-Modified-Since"] = known.validator
+            more["If-Modified-Since" if known.validator.endswith("GMT") else "If-None-Match"] = known.validator
         elif state is not None and have:
             more |= {"Range": f"bytes={have}-", "If-Range": state.validator}
         async with self._wire.stream("GET", url, params, headers=more) as response:
@@ -164,7 +173,8 @@ class Basket:
         if state.total and have != state.total:
             raise httpx.ReadError(f"{have} of {state.total} bytes came")
 
-    def _keep(self, key: str, part: Path, state: _Part, name: str, digest: str) -> File:
+    def _keep(self, wanted: _Wanted, state: _Part) -> File:
+        part, digest = wanted.part, wanted.digest
         found = _digest(part)
         if digest and found != digest:
             part.unlink()
@@ -172,12 +182,15 @@ class Basket:
             raise Unreachable(
                 self._wire.who, f"{state.url} is {found}, and not {digest}", "tell the provider: the file has changed"
             )
-        path = self._free(safe_name(name or state.name), key)
+        if wanted.then is not None:
+            replace(part, wanted.then(part.read_bytes()))
+            found = _digest(part)
+        path = self._free(safe_name(wanted.name or state.name), wanted.key)
         file = File(path=path, digest=found, size=part.stat().st_size, media_type=state.media_type)
         with open(part, "rb") as written:
             os.fsync(written.fileno())
         os.replace(part, self._to / path)
-        self._fetched[key] = Fetched(file=file, validator=state.validator)
+        self._fetched[wanted.key] = Fetched(file=file, validator=state.validator)
         replace(self._to / MANIFEST, msgspec.json.encode(self._fetched))
         part.with_suffix(".json").unlink(missing_ok=True)
         return file
@@ -212,7 +225,8 @@ def _described(response: httpx.Response, key: str, url: str, begins: int) -> _Pa
     disposition["content-disposition"] = headers.get("content-disposition", "")
     named = disposition.get_filename() or unquote(urlsplit(str(response.url)).path.rstrip("/").rpartition("/")[2])
     media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
-    validator = "" if _encoded(response) else etag if etag.startswith('"') else modified
+    strong = etag and not etag.startswith("W/")
+    validator = "" if _encoded(response) else etag if strong else modified
     return _Part(url=key, validator=validator, name=named or "data", media_type=media_type, total=total)
 
 

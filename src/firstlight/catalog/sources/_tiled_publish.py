@@ -4,14 +4,15 @@ import asyncio
 import base64
 import hashlib
 import io
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import msgspec
-from arro3.core import Schema, Table
-from arro3.io import read_parquet, write_ipc, write_ipc_stream
+from arro3.core import Field, Schema, Table
+from arro3.io import read_parquet, write_ipc, write_ipc_stream, write_parquet
 
 from firstlight.core import Value
 
@@ -140,15 +141,7 @@ def _sheets(record: Record, files: Mapping[str, Path]) -> dict[str, Sheet]:
 
 
 def _sheet(content: bytes, name: str) -> Sheet:
-    if len(content) < 12 or content[:4] != b"PAR1" or content[-4:] != b"PAR1":
-        raise ValueError(f"{name} is no Parquet file, or not all of one")
-    try:
-        table = read_parquet(io.BytesIO(content)).read_all()
-    except BaseException as error:
-        # What the library makes of a damaged file is a panic, which is no Exception.
-        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
-            raise
-        raise ValueError(f"{name} cannot be read as Parquet: {error}") from None
+    table = table_of(content, name)
     names = [_allowed(n, table.column_names) for n in table.column_names]
     renamed = {new: old for new, old in zip(names, table.column_names, strict=True) if new != old}
     table = table.rename_columns(names)
@@ -159,6 +152,34 @@ def _sheet(content: bytes, name: str) -> Sheet:
         "npartitions": len(parts), "columns": names, "resizable": False,
     }  # fmt: skip
     return Sheet(structure=structure, partitions=tuple(map(_file, parts)), renamed=renamed)
+
+
+def table_of(content: bytes, name: str) -> Table:
+    """A Parquet file, `name`, as a table. Raises ValueError where it is none."""
+    if len(content) < 12 or content[:4] != b"PAR1" or content[-4:] != b"PAR1":
+        raise ValueError(f"{name} is no Parquet file, or not all of one")
+    try:
+        return read_parquet(io.BytesIO(content)).read_all()
+    except BaseException as error:
+        # What the library makes of a damaged file is a panic, which is no Exception.
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        raise ValueError(f"{name} cannot be read as Parquet: {error}") from None
+
+
+def cleaned(content: bytes, renamed: Mapping[str, str]) -> bytes:
+    """A table that Tiled gives, as it was: without the index that pandas puts in, and with the names that we changed.
+    Raises ValueError."""
+    table = table_of(content, "what Tiled gives")
+    names = [name for name in table.column_names if not re.fullmatch(r"__index_level_\d+__", name)]
+    table = table.select(names).rename_columns([renamed.get(name, name) for name in names])
+    out = io.BytesIO()
+    # The keys of fields and of the file are pandas' own, and the library writes several in a random order.
+    fields = [table.schema.field(n) for n in range(len(names))]
+    schema = Schema([Field(field.name, field.type, nullable=field.nullable) for field in fields])
+    plain = Table.from_arrays([table.column(n) for n in range(len(names))], schema=schema)
+    write_parquet(plain, out, compression="zstd(3)", created_by="firstlight")
+    return out.getvalue()
 
 
 def _allowed(name: str, others: list[str]) -> str:

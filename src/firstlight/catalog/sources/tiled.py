@@ -16,7 +16,7 @@ from ._match import words
 from ._optimade_filter import ELEMENTS
 from ._structures import digest_of, seconds_of
 from ._tiled_arrays import dtype_of, saved
-from ._tiled_publish import OURS, published
+from ._tiled_publish import OURS, cleaned, published
 from ._wire import Params, Wire
 
 _DEEPEST = 8
@@ -131,14 +131,8 @@ class Tiled:
         family, structure = about.get("structure_family"), _inner(about, "structure")
         content = msgspec.json.format(msgspec.json.encode(about.get("metadata") or {}), indent=1)
         if family == "table":
-            basket = await Basket(self._wire, to, self._most, progress).open()
-            parts = int(structure.get("npartitions") or 1)
-            for n in range(parts):
-                what, more = ("table/full", []) if parts == 1 else ("table/partition", [("partition", str(n))])
-                name = "data.parquet" if parts == 1 else f"data-{n:05}.parquet"
-                yield await basket.bring(
-                    self._at(what, path), name=name, params=(*more, ("format", "application/x-parquet"))
-                )
+            async for file in self._table(path, structure, _inner(about, "metadata", "renamed"), to, progress):
+                yield file
         elif family == "array":
             yield await saved(self._wire, self._at("array", path), structure, to / "data.npy", self._most, progress)
         elif family == "container" and depth < _DEEPEST:
@@ -150,6 +144,23 @@ class Tiled:
             raise self._wire.fails(f"{path} is {family or 'of no kind'}, which is not fetched", "read it with Tiled")
         replace(to / "metadata.json", content)
         yield File(path="metadata.json", digest=digest_of(content), size=len(content), media_type="application/json")
+
+    async def _table(
+        self, path: str, structure: Mapping[str, Any], renamed: Mapping[str, str], to: Path, progress: Progress
+    ) -> AsyncIterator[File]:
+        basket = await Basket(self._wire, to, self._most, progress).open()
+        parts = int(structure.get("npartitions") or 1)
+        for n in range(parts):
+            what, more = ("table/full", []) if parts == 1 else ("table/partition", [("partition", str(n))])
+            name = "data.parquet" if parts == 1 else f"data-{n:05}.parquet"
+            params = (*more, ("format", "application/x-parquet"))
+            try:
+                file = await basket.bring(
+                    self._at(what, path), name=name, params=params, then=lambda content: cleaned(content, renamed)
+                )
+            except ValueError as error:
+                raise self._wire.fails(f"{path} cannot be understood ({error})", "read it with Tiled") from None
+            yield file
 
     async def _children(self, path: str) -> AsyncIterator[dict[str, Any]]:
         cursor = ""
