@@ -72,6 +72,8 @@ async def file(request: Request) -> Response:
 
 async def small(request: Request) -> Response:
     seen(request)
+    if request.path_params["name"].startswith("gone"):
+        return PlainTextResponse("gone", 404)
     return PlainTextResponse(f"x,y\n1,{request.path_params['name']}\n", media_type="text/csv")
 
 
@@ -142,6 +144,8 @@ PACKAGES: list[dict[str, Any]] = [
         "resources": [
             {"url": f"http://HOST/small/w{n}.csv", "format": "CSV", "hash": "", "size": 10},
             {"url": "http://HOST/page", "format": "HTML"},
+            *([{"url": "http://HOST/small/gone.csv", "format": "CSV"}] if n else []),
+            *([{"url": "http://HOST/busy?times=99", "format": "CSV"}] if n == 2 else []),
         ],
     }
     for n in range(3)
@@ -212,7 +216,9 @@ THREE = {
 
 async def one_one(request: Request) -> Response:
     seen(request)
-    return JSONResponse(here(request, ONE_ONE))
+    if request.headers.get("if-none-match") == '"v1"':
+        return Response(status_code=304)
+    return JSONResponse(here(request, ONE_ONE), headers={"ETag": '"v1"'})
 
 
 async def three(request: Request) -> Response:

@@ -67,6 +67,23 @@ def test_a_package_says_what_its_publisher_says_and_no_more(houses: Houses, tmp_
         run(houses.url, lambda s: s.fetch("gov/p9", tmp_path))
 
 
+def test_a_dead_link_among_others_is_told_and_a_dead_server_holds_up_no_file(houses: Houses, tmp_path: Path) -> None:
+    record = run(houses.url, lambda s: s.fetch("gov/p1", tmp_path))
+    assert [f.path for f in record.files] == ["w1.csv"]
+    assert record.card.description.endswith(f"Not to be had when it was fetched: {houses.url}/small/gone.csv.")
+    with pytest.raises(Unreachable, match="is busy"):
+        run(houses.url, lambda s: s.fetch("gov/p2", tmp_path), tries=2)
+    assert (tmp_path / "w2.csv").exists()
+
+
+def test_a_catalogue_that_is_the_same_is_not_sent_again(houses: Houses) -> None:
+    async def twice(source: Dcat) -> tuple[int | None, int | None]:
+        return (await source.search(Query(), 1)).total, (await source.search(Query(), 1)).total
+
+    assert run(f"{houses.url}/data.json?key=same", twice, kind="data.json") == (2, 2)
+    assert [r["headers"].get("if-none-match") for r in houses.asked("same")] == [None, '"v1"']
+
+
 def test_a_catalogue_in_a_file_is_searched_here(houses: Houses, tmp_path: Path) -> None:
     url = f"{houses.url}/data.json"
     both = run(url, lambda s: s.search(Query(text="water"), 1))
@@ -103,7 +120,7 @@ def test_dcat_us_3_says_what_is_controlled(houses: Houses, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("url", "options", "says"),
     [
-        ("/junk.json", {}, "no JSON"), ("/openapi.json", {}, "no catalogue of DCAT-US"),
+        ("/junk.json", {}, "is no JSON"), ("/openapi.json", {}, "no catalogue of DCAT-US"),
         ("/nowhere.json", {}, "nothing at"),
         ("/data.json", {"kind": "ckan"}, "there is nothing"),
         ("/hang.json", {"timeout": 0.2, "tries": 1}, "cannot be reached"),

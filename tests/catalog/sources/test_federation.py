@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from firstlight.catalog.index import Card, Query, Range, Record, Variable
-from firstlight.catalog.sources import Answer, Cache, Merged, Source, Unreachable, answers, search
+from firstlight.catalog.sources import Answer, Cache, Heard, Merged, Source, Unreachable, answers, search
 from firstlight.catalog.sources._answer import Progress, silent
 from firstlight.catalog.sources.dcat import Dcat
 from firstlight.catalog.sources.web import Web
@@ -114,6 +114,19 @@ def test_each_is_heard_as_it_answers() -> None:
         return [heard.provider async for heard in answers(sources, Query(), 10, 0.4)]
 
     assert asyncio.run(order()) == ["a", "b", "c", "d"]
+
+
+def test_whoever_listens_slowly_does_not_keep_others_from_their_work(tmp_path: Path) -> None:
+    async def slowly() -> list[Heard]:
+        cache = Cache(tmp_path)
+        await search({"a": Says()}, Query(), 10, 1.0, cache)
+        found = list[Heard]()
+        async for heard in answers({"a": Says(), "b": Says(after=0.1)}, Query(), 10, 0.3, cache, age=99.0):
+            found.append(heard)
+            await asyncio.sleep(0.5)
+        return found
+
+    assert [(h.provider, h.failed) for h in asyncio.run(slowly())] == [("a", ""), ("b", "")]
 
 
 def test_who_stops_listening_leaves_nothing_behind() -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
-import httpx
 import msgspec
 
 from firstlight.core import Value
@@ -18,6 +17,7 @@ from firstlight.core import Value
 from .._export import replace
 from ..index import File
 from ._answer import Progress, Unreachable, silent
+from ._httpx import httpx
 from ._wire import Params, Wire
 
 MANIFEST = ".fetched.json"
@@ -101,7 +101,7 @@ class Basket:
             size = await asyncio.to_thread(_size, part)
             try:
                 said = await self._some(wanted, known)
-            except (httpx.TransportError, TimeoutError) as error:
+            except (httpx.TransportError, httpx.DecodingError, TimeoutError) as error:
                 # Whatever came is progress; only a server that gives nothing at all is given up.
                 stalled = 0 if await asyncio.to_thread(_size, part) > size else stalled + 1
                 if stalled >= 3:

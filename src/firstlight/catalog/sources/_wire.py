@@ -16,11 +16,7 @@ import msgspec
 
 from ._answer import Unreachable
 from ._guard import Resolve, inwardness, resolve
-
-try:
-    import httpx
-except ImportError as error:
-    raise ImportError("other people's data facilities need httpx: install firstlight[data]") from error
+from ._httpx import httpx
 
 _BUSY = (429, 502, 503, 504)
 _MOVED = (301, 302, 303, 307, 308)
