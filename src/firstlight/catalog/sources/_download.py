@@ -157,7 +157,6 @@ class Basket:
             raise self._wire.fails(f"{state.url} has {state.total} bytes", f"allow more than {self._most} bytes (most)")
         out = await asyncio.to_thread(open, part, "r+b" if have else "wb")
         try:
-            out.truncate(have)
             out.seek(have)
             # What is encoded in spite of our wish has neither a known length nor parts.
             # No size of chunks: what is held back to fill one would be lost when the connection is.
