@@ -40,8 +40,8 @@ async def log(request: Request) -> Response:
 
 
 async def file(request: Request) -> Response:
-    """Three million bytes. `cut` breaks off after so many bytes of the first answer; `plain` knows no parts; `lie` gives
-    others than are asked for; `new` is another file from the second request on; `named` is what it is called."""
+    """Three million bytes. `cut` breaks off after so many bytes of the first answer; `plain` knows no parts; `lie`
+    leaves some bytes out; `new` is another file from the second request on; `named` is what it is called."""
     count, params = seen(request), request.query_params
     content, etag = CONTENT, ETAG
     if "new" in params and count > 1:
@@ -56,7 +56,7 @@ async def file(request: Request) -> Response:
     first, status = 0, 200
     if (asked := request.headers.get("range")) and request.headers.get("if-range") == etag and "plain" not in params:
         first, status = int(asked.removeprefix("bytes=").rstrip("-")), 206
-        first = 0 if "lie" in params else first
+        first += 10 if "lie" in params and count == 2 else 0
         headers["Content-Range"] = f"bytes {first}-{len(content) - 1}/{len(content)}"
         headers["Content-Length"] = str(len(content) - first)
     cut = int(params["cut"]) if "cut" in params and count <= int(params.get("times", 1)) else len(content)
