@@ -15,7 +15,7 @@ import pytest
 from arro3.io import read_parquet
 
 from firstlight.catalog.index import Query, Range, Record
-from firstlight.catalog.sources import Unreachable
+from firstlight.catalog.sources import Cache, Merged, Unreachable, search
 from firstlight.catalog.sources._optimade_filter import filter_of, reduced
 from firstlight.catalog.sources._structures import cell_of, kind_of, seconds_of, tabled
 from firstlight.catalog.sources.optimade import Optimade, _licence
@@ -96,7 +96,7 @@ def whole(facility: Facility, tmp_path_factory: pytest.TempPathFactory) -> tuple
 
 def run(facility: Facility, what: Callable[[Optimade], Awaitable[T]], **options: Any) -> T:
     async def asked() -> T:
-        source = Optimade("gx", facility.url, **{"page": 250, **options})
+        source = Optimade("gx", facility.url, **{"page": 500, **options})
         try:
             return await asyncio.wait_for(what(source), 60)
         finally:
@@ -174,13 +174,22 @@ def test_a_server_killed_halfway_loses_nothing(facility: Facility, whole: tuple[
         if done >= COUNT // 2:
             facility.kill()
 
+    cache = Cache(tmp_path / "cache", clock=lambda: 1_795_600_000.0)
+
+    def asked(source: Optimade) -> Awaitable[Merged]:
+        return search({"gx": source}, Query(text="Fe O"), 5, 10.0, cache)
+
+    before = run(facility, asked)
     with pytest.raises(Unreachable, match="gx: 127"):
         run(facility, lambda s: s.harvest(Query(), tmp_path, killing), tries=2)
     assert not (tmp_path / "structures.jsonl").exists()
+    after = run(facility, asked, tries=1)
+    assert after.hits == before.hits and len(after.hits) == 5 and before.failed == {}
+    assert after.notes == ("gx: as of 2026-11-25",) and "cannot be reached" in after.failed["gx"]
     facility.start()
     told = list[int]()
     record = run(facility, lambda s: s.harvest(Query(), tmp_path, lambda done, total: told.append(done)))
-    assert told[0] == COUNT // 2 + 250, "it began where it stood"
+    assert told[0] == COUNT // 2 + 500, "it began where it stood"
     assert (record.digest, record.files) == (whole[0].digest, whole[0].files)
 
 
@@ -192,14 +201,14 @@ from firstlight.catalog.index import Query
 from firstlight.catalog.sources.optimade import Optimade
 def die(done, total):
     if done >= 1000: os.kill(os.getpid(), signal.SIGKILL)
-asyncio.run(Optimade("gx", {facility.url!r}, page=250).harvest(Query(), Path({str(tmp_path)!r}), die))
+asyncio.run(Optimade("gx", {facility.url!r}, page=500).harvest(Query(), Path({str(tmp_path)!r}), die))
 """
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == -signal.SIGKILL
     with (tmp_path / "pages.jsonl").open("ab") as file:
         file.write(b'{"structures":[{"id":"torn')
     told = list[int]()
     record = run(facility, lambda s: s.harvest(Query(), tmp_path, lambda done, total: told.append(done)))
-    assert told[0] == 1250 and record.digest == whole[0].digest
+    assert told[0] == 1500 and record.digest == whole[0].digest
     assert run(facility, lambda s: s.harvest(Query(), tmp_path)) == record, "what is finished is not brought again"
 
 
@@ -212,7 +221,7 @@ def test_a_directory_with_another_harvest_is_refused(
         run(facility, lambda s: s.harvest(Query(text="perovskite"), tmp_path))
 
     async def both() -> None:
-        source = Optimade("gx", facility.url, page=10)
+        source = Optimade("gx", facility.url, page=50)
         results = await asyncio.gather(
             *(source.harvest(Query(text="Fe O"), tmp_path / "one") for _ in range(2)), return_exceptions=True
         )

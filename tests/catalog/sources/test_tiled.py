@@ -36,10 +36,15 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         program("tiled"), "serve", "catalog", str(home / "catalog.db"), "-w", str(home / "data"), "--init",
         "--api-key", "secret", "--port", str(port),
     ]  # fmt: skip
-    with running(command, home / "log", port):
-        url = f"http://127.0.0.1:{port}"
-        client(url, "fill")
-        yield url
+    url = f"http://127.0.0.1:{port}"
+    # It waits for the server, as both are slow to start.
+    with subprocess.Popen([program("python"), FILLING, url, "fill"]) as filling:
+        try:
+            with running(command, home / "log", port):
+                assert filling.wait(timeout=60) == 0
+                yield url
+        finally:
+            filling.kill()
 
 
 def client(url: str, *words: str) -> str:

@@ -16,9 +16,9 @@ from firstlight.core import Value
 
 from .._export import replace
 from ..index import File
-from ._answer import Progress, Unreachable, silent
+from ._answer import Progress, silent
 from ._httpx import httpx
-from ._wire import Params, Wire
+from ._wire import Params, Wire, shown
 
 MANIFEST = ".fetched.json"
 """What has been brought into a directory, and from where, so that it is not brought again."""
@@ -34,7 +34,7 @@ class Fetched(Value, frozen=True):
 class _Part(Value, frozen=True):
     """A file that is not whole yet."""
 
-    url: str
+    key: str
     validator: str
     name: str
     media_type: str
@@ -42,7 +42,7 @@ class _Part(Value, frozen=True):
 
 
 class _Wanted(NamedTuple):
-    """What is asked for: `key` is its address with its parameters, `part` where it is while it is not whole."""
+    """What is asked for: `key` stands for its address and parameters, `part` where it is while it is not whole."""
 
     key: str
     url: str
@@ -85,8 +85,9 @@ class Basket:
         Raises `Unreachable` where it cannot be had or is another file, LookupError where there is none. What came
         stays, and the next call goes on there, where the server knows how to (RFC 9110, section 14).
         """
-        key = url + ("?" + "&".join(f"{k}={v}" for k, v in params) if params else "")
-        part = self._to / f".{hashlib.sha256(key.encode()).hexdigest()[:16]}.part"
+        # An address may have a signature in it, which is nothing to be kept on disk.
+        key = hashlib.sha256(msgspec.json.encode([url, list(params)])).hexdigest()
+        part = self._to / f".{key[:16]}.part"
         try:
             file = await self._whole(_Wanted(key, url, params, part, name, digest, then))
         except OSError as error:
@@ -140,21 +141,22 @@ class Basket:
                 await asyncio.to_thread(part.unlink, missing_ok=True)
                 raise httpx.ReadError("what is here is not the beginning of it")
             if status in (404, 410):
-                raise LookupError(f"{self._wire.who}: there is nothing at {url.partition('?')[0]}")
+                raise LookupError(f"{self._wire.who}: there is nothing at {shown(url)}")
             if status not in (200, 206):
-                raise self._wire.fails(f"{url.partition('?')[0]} answers HTTP {status}", "see whether it may be had")
+                raise self._wire.fails(f"{shown(url)} answers HTTP {status}", "see whether it may be had")
             begins = _begins(response) if status == 206 else 0
             if begins != (have if status == 206 else 0):
                 await asyncio.to_thread(part.unlink, missing_ok=True)
                 raise httpx.ReadError("it is not the part that was asked for")
-            state = _described(response, key, url, begins)
-            await self._take(response, part, state, begins)
+            state = _described(response, key, begins)
+            await self._take(response, wanted, state, begins)
             return state
 
-    async def _take(self, response: httpx.Response, part: Path, state: _Part, have: int) -> None:
+    async def _take(self, response: httpx.Response, wanted: _Wanted, state: _Part, have: int) -> None:
+        part, what = wanted.part, shown(wanted.url)
         await asyncio.to_thread(replace, part.with_suffix(".json"), msgspec.json.encode(state))
         if max(state.total, have) > self._most:
-            raise self._wire.fails(f"{state.url} has {state.total} bytes", f"allow more than {self._most} bytes (most)")
+            raise self._wire.fails(f"{what} has {state.total} bytes", f"allow more than {self._most} bytes (most)")
         out = await asyncio.to_thread(open, part, "r+b" if have else "wb")
         try:
             out.seek(have)
@@ -164,7 +166,7 @@ class Basket:
             async for chunk in response.aiter_bytes() if encoded else response.aiter_raw():
                 have += len(chunk)
                 if have > self._most:
-                    raise self._wire.fails(f"{state.url} has too many bytes", f"allow more than {self._most} (most)")
+                    raise self._wire.fails(f"{what} has too many bytes", f"allow more than {self._most} (most)")
                 await asyncio.to_thread(out.write, chunk)
                 self._progress(self._before + have, self._before + state.total if state.total else 0)
         finally:
@@ -178,9 +180,7 @@ class Basket:
         if digest and found != digest:
             part.unlink()
             part.with_suffix(".json").unlink(missing_ok=True)
-            raise Unreachable(
-                self._wire.who, f"{state.url} is {found}, and not {digest}", "tell the provider: the file has changed"
-            )
+            raise self._wire.fails(f"{shown(wanted.url)} is {found}, and not {digest}", "tell the provider of it")
         if wanted.then is not None:
             replace(part, wanted.then(part.read_bytes()))
             found = _digest(part)
@@ -188,9 +188,10 @@ class Basket:
         file = File(path=path, digest=found, size=part.stat().st_size, media_type=state.media_type)
         with open(part, "rb") as written:
             os.fsync(written.fileno())
-        os.replace(part, self._to / path)
+        # Its name first: what is killed in between finds the file under no other one.
         self._fetched[wanted.key] = Fetched(file=file, validator=state.validator)
         replace(self._to / MANIFEST, msgspec.json.encode(self._fetched))
+        os.replace(part, self._to / path)
         part.with_suffix(".json").unlink(missing_ok=True)
         return file
 
@@ -214,7 +215,7 @@ def safe_name(name: str) -> str:
     return plain or "data"
 
 
-def _described(response: httpx.Response, key: str, url: str, begins: int) -> _Part:
+def _described(response: httpx.Response, key: str, begins: int) -> _Part:
     """What the headers say of a file. Only a strong validator tells that two parts are of one file."""
     headers = response.headers
     etag, modified = headers.get("etag", ""), headers.get("last-modified", "")
@@ -226,7 +227,7 @@ def _described(response: httpx.Response, key: str, url: str, begins: int) -> _Pa
     media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
     strong = etag and not etag.startswith("W/")
     validator = "" if _encoded(response) else etag if strong else modified
-    return _Part(url=key, validator=validator, name=named or "data", media_type=media_type, total=total)
+    return _Part(key=key, validator=validator, name=named or "data", media_type=media_type, total=total)
 
 
 def _encoded(response: httpx.Response) -> bool:
@@ -249,7 +250,7 @@ def _read_part(part: Path, key: str) -> tuple[_Part | None, int]:
         state = msgspec.json.decode(_read(part.with_suffix(".json")), type=_Part)
     except msgspec.MsgspecError:
         return None, 0
-    return (state, _size(part)) if state.url == key and state.validator else (None, 0)
+    return (state, _size(part)) if state.key == key and state.validator else (None, 0)
 
 
 def _read(path: Path) -> bytes:

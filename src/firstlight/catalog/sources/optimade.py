@@ -101,7 +101,8 @@ class Optimade:
         query or the directory has something else in it.
         """
         about = await self.about()
-        filter, left = filter_of(query, about.properties)
+        where = {facet: values for facet, values in query.where.items() if facet != "provider"}
+        filter, left = filter_of(msgspec.structs.replace(query, where=where), about.properties)
         if left != Query(every=query.every):
             raise ValueError(f"{self.name} cannot search by all of this, and a harvest would bring too much: {left}")
         sorted_by_id = bool(about.properties.get("id", {}).get("sortable"))
