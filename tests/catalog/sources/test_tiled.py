@@ -207,6 +207,7 @@ def test_a_key_of_another_dataset_is_refused(url: str, tmp_path: Path) -> None:
 
 def test_what_was_left_halfway_is_completed(url: str, tmp_path: Path) -> None:
     record, files = dataset(tmp_path, mark="half")
+    record = msgspec.structs.replace(record, card=Card(title="Left halfway"))
     code = f"""
 import asyncio, os, signal, sys
 from pathlib import Path
@@ -222,7 +223,11 @@ asyncio.run(Tiled("tl", {url!r}, api_key="secret").publish(record, files, "half"
 """
     killed = subprocess.run([sys.executable, "-c", code], input=msgspec.json.encode(record), timeout=30)
     assert killed.returncode == -signal.SIGKILL
+    assert run(url, lambda s: s.search(Query(text="left halfway"), 9)).records == ()
+    with pytest.raises(Unreachable, match="publish it again"):
+        run(url, lambda s: s.fetch("tl/half", tmp_path / "early"))
     assert run(url, lambda s: s.publish(record, files, "half")) == f"{url}/api/v1/metadata/half"
+    assert [r.id for r in run(url, lambda s: s.search(Query(text="left halfway"), 9)).records] == ["tl/half"]
     run(url, lambda s: s.fetch("tl/half", tmp_path / "back"))
     assert read_parquet(tmp_path / "back" / "data.parquet").read_all()["phase"].to_pylist() == ["βhalf"] * 3
     assert json.loads((tmp_path / "back" / "metadata.json").read_text())["complete"] is True

@@ -205,6 +205,16 @@ class Basket:
         return next(n for n in names if n.casefold() not in taken and not (self._to / n).exists())
 
 
+async def written(wire: Wire, path: Path, content: bytes, media_type: str) -> File:
+    """A file that is here already, kept whole as `path`. Raises `Unreachable` where it cannot be."""
+    try:
+        await asyncio.to_thread(replace, path, content)
+    except OSError as error:
+        raise wire.fails(f"{path} cannot be written ({error})", "make room, or choose another directory") from None
+    digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+    return File(path=path.name, digest=digest, size=len(content), media_type=media_type)
+
+
 def safe_name(name: str) -> str:
     """The name of a file that leads nowhere else, is not hidden and can be typed: "../../.ssh/id" is "id"."""
     last = re.split(r"[/\\]", name.replace("\0", ""))[-1]

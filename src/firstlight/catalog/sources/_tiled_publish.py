@@ -17,6 +17,7 @@ from arro3.io import read_parquet, write_ipc, write_ipc_stream, write_parquet
 from firstlight.core import Value
 
 from ..index import Record
+from ._said import inner, objects
 from ._wire import Params, Reply, Wire
 
 OURS = "firstlight"
@@ -50,7 +51,7 @@ async def published(
     metadata = _metadata(record, sheets)
     one = len(sheets) == 1
     structure = next(iter(sheets.values())).structure if one else None
-    await _made(wire, address, path, metadata, structure, record.digest)
+    await _made(wire, address, path, {**metadata, _COMPLETE: False}, structure, record.digest)
     for name, sheet in sheets.items():
         at = path if one else f"{path}/{name}"
         if not one:
@@ -64,6 +65,14 @@ async def published(
     return f"{address}/metadata/{quote(path)}"
 
 
+def unfinished(item: Mapping[str, Any]) -> bool:
+    """Whether a node is of a dataset that was left before it was complete."""
+    return (
+        inner(item, "attributes", "metadata", OURS) != {}
+        and inner(item, "attributes", "metadata").get(_COMPLETE) is False
+    )
+
+
 async def _twin(wire: Wire, address: str, under: str, record: Record) -> str:
     """The address of the same dataset, complete, "" where there is none."""
     conditions = {"digest": record.digest, _COMPLETE: True}
@@ -73,10 +82,10 @@ async def _twin(wire: Wire, address: str, under: str, record: Record) -> str:
         for part, said in (("key", key), ("value", msgspec.json.encode(value).decode()))
     ]
     said = await wire.json(f"{address}/search/{quote(under)}", [*filters, ("page[limit]", "1")])
-    found = said.get("data") if isinstance(said, dict) else None
-    if not found:
-        return ""
-    return f"{address}/metadata/{quote('/'.join([*found[0]['attributes']['ancestors'], found[0]['id']]))}"
+    for item in objects(said.get("data") if isinstance(said, dict) else None):
+        path = [*map(str, inner(item, "attributes").get("ancestors") or ()), str(item.get("id"))]
+        return f"{address}/metadata/{quote('/'.join(path))}"
+    return ""
 
 
 async def _made(
@@ -86,7 +95,7 @@ async def _made(
     parent, _, key = path.rpartition("/")
     family = "table" if structure else "container"
     body = {
-        "id": key, "structure_family": family, "metadata": {**metadata, _COMPLETE: False}, "specs": [],
+        "id": key, "structure_family": family, "metadata": metadata, "specs": [],
         "data_sources": [{"structure_family": family, "structure": structure}] if structure else [],
     }  # fmt: skip
     reply = await wire.send(
@@ -95,8 +104,7 @@ async def _made(
     )  # fmt: skip
     if reply.status == 409:
         said = await wire.json(f"{address}/metadata/{quote(path)}")
-        there = said["data"]["attributes"] if isinstance(said, dict) else {}
-        if (there.get("metadata") or {}).get("digest") != digest:
+        if inner(said, "data", "attributes", "metadata").get("digest") != digest:
             raise ValueError(f"{wire.who} has another dataset at {path}: publish under another key")
     elif reply.status >= 400:
         raise wire.refused(reply)
