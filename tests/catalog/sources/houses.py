@@ -110,7 +110,8 @@ async def hang(request: Request) -> Response:
 
 async def junk(request: Request) -> Response:
     seen(request)
-    return Response(b"\xff\xfe<<<\x00", media_type="application/json")
+    content = b"[" * 200_000 if "deep" in request.query_params else b"\xff\xfe<<<\x00"
+    return Response(content, media_type="application/json")
 
 
 async def endless(request: Request) -> Response:

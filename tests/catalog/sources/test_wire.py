@@ -66,6 +66,8 @@ def test_patience_ends(houses: Houses) -> None:
 def test_junk_and_answers_without_end_are_refused(houses: Houses) -> None:
     with pytest.raises(Unreachable, match="no JSON"):
         asked(houses, "/junk?key=j")
+    with pytest.raises(Unreachable, match="no JSON"):
+        asked(houses, "/junk?key=j&deep")
     with pytest.raises(Unreachable, match="more than 1000000 bytes"):
         asked(houses, "/endless", most=1_000_000)
     with pytest.raises(Unreachable, match=r"longer than 0\.3 s"):

@@ -18,6 +18,7 @@ from .._export import replace
 from ..index import File
 from ._answer import Progress, silent
 from ._httpx import httpx
+from ._said import UNREADABLE
 from ._wire import Params, Wire, shown
 
 MANIFEST = ".fetched.json"
@@ -71,7 +72,7 @@ class Basket:
             raise self._wire.fails(f"{self._to} cannot be used ({error})", "choose another directory") from None
         try:
             self._fetched = msgspec.json.decode(content, type=dict[str, Fetched]) if content else {}
-        except msgspec.MsgspecError:
+        except UNREADABLE:
             self._fetched = {}
         return self
 
@@ -258,7 +259,7 @@ def _read_part(part: Path, key: str) -> tuple[_Part | None, int]:
     """What is known of a part, and how many bytes of it there are; nothing where the next would not fit to it."""
     try:
         state = msgspec.json.decode(_read(part.with_suffix(".json")), type=_Part)
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return None, 0
     return (state, _size(part)) if state.key == key and state.validator else (None, 0)
 

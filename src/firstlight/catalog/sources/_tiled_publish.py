@@ -17,7 +17,7 @@ from arro3.io import read_parquet, write_ipc, write_ipc_stream, write_parquet
 from firstlight.core import Value
 
 from ..index import Record
-from ._said import inner, objects
+from ._said import inner, objects, path_of
 from ._wire import Params, Reply, Wire
 
 OURS = "firstlight"
@@ -83,8 +83,7 @@ async def _twin(wire: Wire, address: str, under: str, record: Record) -> str:
     ]
     said = await wire.json(f"{address}/search/{quote(under)}", [*filters, ("page[limit]", "1")])
     for item in objects(said.get("data") if isinstance(said, dict) else None):
-        path = [*map(str, inner(item, "attributes").get("ancestors") or ()), str(item.get("id"))]
-        return f"{address}/metadata/{quote('/'.join(path))}"
+        return f"{address}/metadata/{quote(path_of(item))}"
     return ""
 
 

@@ -19,6 +19,7 @@ import msgspec
 from ._answer import Unreachable
 from ._guard import Resolve, inwardness, resolve
 from ._httpx import httpx
+from ._said import UNREADABLE
 
 _BUSY = (429, 502, 503, 504)
 _MOVED = (301, 302, 303, 307, 308)
@@ -77,7 +78,7 @@ class Wire:
         reply = await self.get(url, params, {"Accept": "application/json", **(headers or {})})
         try:
             return msgspec.json.decode(reply.content)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except UNREADABLE as error:
             raise self.fails(f"{shown(reply.url)} answers with what is no JSON ({error})", _TELL) from None
 
     async def get(self, url: str, params: Params = (), headers: Mapping[str, str] | None = None) -> Reply:

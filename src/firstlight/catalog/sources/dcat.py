@@ -18,6 +18,7 @@ from ._answer import Answer, Progress, Unreachable, silent
 from ._dcat_records import Distribution, distributions, record_of
 from ._download import Basket
 from ._match import unmet
+from ._said import UNREADABLE
 from ._wire import Wire
 
 Kind = Literal["", "ckan", "data.json"]
@@ -148,7 +149,7 @@ class Dcat:
     def _parsed(self, content: bytes) -> tuple[Entry, ...]:
         try:
             said = msgspec.json.decode(content)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except UNREADABLE as error:
             raise self._wire.fails(f"{self.address} is no JSON ({error})", "check the address") from None
         datasets = said.get("dataset") if isinstance(said, dict) else None
         if not isinstance(datasets, list):

@@ -17,7 +17,7 @@ from ._answer import Answer, Progress, silent
 from ._download import written
 from ._harvest import Harvest, PageOfStructures, brought
 from ._optimade_filter import filter_of, unit_of
-from ._said import inner, objects
+from ._said import UNREADABLE, inner, objects
 from ._structures import Entry, cell_of, digest_of, seconds_of
 from ._wire import Params, Reply, Wire
 
@@ -83,7 +83,7 @@ class Optimade:
             if bytes(structure) == b"null":
                 raise LookupError(f"{self.name}: there is no structure {entry}")
             record = self._record(about, bytes(structure))
-        except (msgspec.MsgspecError, KeyError) as error:
+        except (*UNREADABLE, KeyError) as error:
             raise self.wire.fails(f"{address} cannot be understood ({error})", "tell the provider") from None
         file = await written(self.wire, to / "structure.json", bytes(structure), "application/vnd.api+json")
         progress(1, 1)
@@ -139,7 +139,7 @@ class Optimade:
             raise self.wire.refused(reply)
         try:
             return _page.decode(reply.content)
-        except msgspec.MsgspecError as error:
+        except UNREADABLE as error:
             raise self.wire.fails(f"a page of structures cannot be understood ({error})", "tell the provider") from None
 
     async def _discovered(self) -> About:

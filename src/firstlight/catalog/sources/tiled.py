@@ -1,6 +1,7 @@
 """Tiled servers (https://blueskyproject.io/tiled): searched, read and published to over their HTTP API."""
 
 import hashlib
+import math
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
@@ -14,9 +15,9 @@ from ._answer import Answer, Progress, silent
 from ._download import Basket, safe_name, written
 from ._match import words
 from ._optimade_filter import ELEMENTS
-from ._said import inner, objects
+from ._said import inner, objects, path_of
 from ._structures import seconds_of
-from ._tiled_arrays import dtype_of, saved
+from ._tiled_arrays import dtype_of, saved, whole_numbers
 from ._tiled_publish import OURS, cleaned, published, unfinished
 from ._wire import Params, Wire
 
@@ -151,7 +152,8 @@ class Tiled:
         self, path: str, structure: Mapping[str, Any], renamed: Mapping[str, str], to: Path, progress: Progress
     ) -> AsyncIterator[File]:
         basket = await Basket(self._wire, to, self._most, progress).open()
-        parts = int(structure.get("npartitions") or 1)
+        said = structure.get("npartitions")
+        parts = said if isinstance(said, int) and said > 0 else 1
         for n in range(parts):
             what, more = ("table/full", []) if parts == 1 else ("table/partition", [("partition", str(n))])
             name = "data.parquet" if parts == 1 else f"data-{n:05}.parquet"
@@ -177,7 +179,7 @@ class Tiled:
 
     def _record(self, item: Mapping[str, Any]) -> Record:
         about = inner(item, "attributes")
-        path = "/".join([*map(str, about.get("ancestors") or ()), str(item.get("id"))])
+        path = path_of(item)
         metadata = inner(about, "metadata")
         address = inner(item, "links").get("self")
         own = Record(
@@ -194,7 +196,7 @@ class Tiled:
             pass
         structure = inner(about, "structure")
         elements = metadata.get("elements")
-        known = isinstance(elements, list) and all(e in ELEMENTS for e in elements)
+        known = isinstance(elements, list) and all(isinstance(e, str) and e in ELEMENTS for e in elements)
         return msgspec.structs.replace(
             own, card=self._card(path, metadata), created=self._created(metadata),
             elements=tuple(sorted(elements)) if known and elements else (), size=_size(structure),
@@ -219,9 +221,9 @@ class Tiled:
             if _number(value) and name != "created":
                 yield Variable(name=name, unit=self._units.get(name, ""), low=float(value), high=float(value))
         columns = structure.get("columns")
-        for column in columns if isinstance(columns, list) else ():
+        for column in map(str, columns if isinstance(columns, list) else ()):
             if column not in metadata and column not in named:
-                yield Variable(name=str(column), unit=self._units.get(str(column), ""))
+                yield Variable(name=column, unit=self._units.get(column, ""))
 
 
 def _directory(key: str) -> str:
@@ -233,13 +235,8 @@ def _directory(key: str) -> str:
 
 def _size(structure: Mapping[str, Any]) -> int:
     """Bytes of an array, 0 of anything else."""
-    shape = structure.get("shape")
-    if not isinstance(shape, list) or (dtype := dtype_of(structure)) is None:
-        return 0
-    size = dtype.itemsize
-    for n in shape:
-        size *= int(n)
-    return int(size)
+    shape, dtype = structure.get("shape"), dtype_of(structure)
+    return math.prod(shape) * dtype.itemsize if dtype is not None and whole_numbers(shape) else 0
 
 
 def _json(value: object) -> str:
