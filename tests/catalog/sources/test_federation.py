@@ -205,6 +205,11 @@ def test_damaged_entries_are_ignored_and_replaced(tmp_path: Path, damage: bytes)
     assert file.read_bytes() == good
 
 
+def test_a_cache_is_its_owners(tmp_path: Path) -> None:
+    found({"a": Says(record("a", "x"))}, cache=Cache(tmp_path / "cache"))
+    assert (tmp_path / "cache").stat().st_mode & 0o077 == 0
+
+
 def test_a_cache_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("a file")
     merged = found({"a": Says(record("a", "x"))}, cache=Cache(tmp_path / "taken" / "cache"))

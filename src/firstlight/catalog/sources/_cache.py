@@ -54,6 +54,8 @@ class Cache:
 
     def put(self, key: str, answer: Answer) -> None:
         """Keep an answer. Raises OSError where the directory cannot be written."""
+        # What a source tells its owner is not for everybody on this computer.
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         replace(self._file(key), _encode(Kept(key=key, date=self.clock(), answer=answer)))
 
     def _file(self, key: str) -> Path:
