@@ -11,7 +11,7 @@ TOGETHER := critical-materials biotechnology rna-design fission space quantum qe
 LEAN     := fusion analog
 APART    := cathodes lattice
 
-.PHONY: run test test-computers test-lab test-rest check lint bench bench-compute domains setup setup-dev setup-peers setup-engines setup-instruments peers clean setup-madsci setup-queueserver setup-fabric $(addprefix setup-,$(TOGETHER) $(LEAN) $(APART))
+.PHONY: run test test-computers test-lab test-rest check lint bench bench-compute domains setup setup-dev setup-peers setup-engines setup-instruments peers clean setup-madsci setup-queueserver setup-fabric setup-mlflow $(addprefix setup-,$(TOGETHER) $(LEAN) $(APART))
 
 run: $(VENV)/run.stamp  ## Run the critical-materials campaign, live, and write its report
 	$(BIN)/firstlight run critical-materials --trials 60 --parallel 4 --seed 1 --baseline 5 --data-dir $(HOME_)
@@ -133,6 +133,14 @@ setup-fabric: $(VENV)/fabric.stamp
 $(VENV)/fabric.stamp: constraints-fabric.txt | $(BIN)/pip
 	$(PYTHON) -m venv $(VENV)/fabric
 	$(VENV)/fabric/bin/pip install --quiet -r constraints-fabric.txt
+	touch $@
+
+# MLflow is beside the catalog in its benchmark only.
+setup-mlflow: $(VENV)/mlflow.stamp
+
+$(VENV)/mlflow.stamp: constraints-mlflow.txt | $(BIN)/pip
+	$(PYTHON) -m venv $(VENV)/mlflow
+	$(VENV)/mlflow/bin/pip install --quiet -r constraints-mlflow.txt
 	touch $@
 
 # ---- one domain's simulator: make setup-NAME

@@ -1,15 +1,28 @@
 """Fills a Tiled server with its own client, and reads from it. It runs in the environment of that. Usage: URL WHAT.
 
-`fill` writes scans, an array in blocks and a container; `read PATH` prints the table at a path as JSON.
+It waits until somebody listens there. `fill` writes scans, an array in blocks and a container; `read PATH` prints the
+table at a path as JSON.
 """
 
+# mypy: disable-error-code="import-not-found"
+
+import contextlib
 import json
+import socket
 import sys
+import time
+import urllib.parse
 
 import dask.array
+import dask.dataframe
 import numpy as np
 from tiled.client import from_uri
 
+address = urllib.parse.urlsplit(sys.argv[1])
+for _ in range(600):
+    with contextlib.suppress(OSError), socket.create_connection((address.hostname, address.port), 0.5):
+        break
+    time.sleep(0.1)
 client = from_uri(sys.argv[1], api_key="secret")
 if sys.argv[2] == "fill":
     for n in range(12):

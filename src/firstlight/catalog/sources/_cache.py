@@ -12,6 +12,7 @@ from firstlight.core import Value
 from .._export import replace
 from ..index import Query
 from ._answer import Answer
+from ._said import UNREADABLE
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
@@ -45,7 +46,7 @@ class Cache:
         """The answer, if there is one that is not older than so many seconds."""
         try:
             kept = _decoder.decode(self._file(key).read_bytes())
-        except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+        except (OSError, *UNREADABLE):
             return None
         if kept.key != key or (age is not None and not 0 <= self.clock() - kept.date <= age):
             return None
@@ -53,6 +54,8 @@ class Cache:
 
     def put(self, key: str, answer: Answer) -> None:
         """Keep an answer. Raises OSError where the directory cannot be written."""
+        # What a source tells its owner is not for everybody on this computer.
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         replace(self._file(key), _encode(Kept(key=key, date=self.clock(), answer=answer)))
 
     def _file(self, key: str) -> Path:

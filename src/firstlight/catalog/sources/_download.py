@@ -4,20 +4,22 @@ import asyncio
 import hashlib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable
 from email.message import Message
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
-import httpx
 import msgspec
 
 from firstlight.core import Value
 
 from .._export import replace
 from ..index import File
-from ._answer import Progress, Unreachable, silent
-from ._wire import Wire
+from ._answer import Progress, silent
+from ._httpx import httpx
+from ._said import UNREADABLE
+from ._wire import Params, Wire, shown
 
 MANIFEST = ".fetched.json"
 """What has been brought into a directory, and from where, so that it is not brought again."""
@@ -33,11 +35,23 @@ class Fetched(Value, frozen=True):
 class _Part(Value, frozen=True):
     """A file that is not whole yet."""
 
-    url: str
+    key: str
     validator: str
     name: str
     media_type: str
     total: int = 0
+
+
+class _Wanted(NamedTuple):
+    """What is asked for: `key` stands for its address and parameters, `part` where it is while it is not whole."""
+
+    key: str
+    url: str
+    params: Params
+    part: Path
+    name: str
+    digest: str
+    then: Callable[[bytes], bytes] | None
 
 
 class Basket:
@@ -58,67 +72,64 @@ class Basket:
             raise self._wire.fails(f"{self._to} cannot be used ({error})", "choose another directory") from None
         try:
             self._fetched = msgspec.json.decode(content, type=dict[str, Fetched]) if content else {}
-        except msgspec.MsgspecError:
+        except UNREADABLE:
             self._fetched = {}
         return self
 
     async def bring(
-        self, url: str, *, name: str = "", digest: str = "", params: tuple[tuple[str, str], ...] = (),
-        headers: Mapping[str, str] | None = None,
+        self, url: str, *, name: str = "", digest: str = "", params: Params = (),
+        then: Callable[[bytes], bytes] | None = None,
     ) -> File:  # fmt: skip
-        """One file, under `name` or what its server calls it. `digest` ("sha256:...") is what it must have.
+        """One file, under `name` or what its server calls it. `digest` ("sha256:...") is what must come; `then` makes
+        of that what is kept.
 
         Raises `Unreachable` where it cannot be had or is another file, LookupError where there is none. What came
         stays, and the next call goes on there, where the server knows how to (RFC 9110, section 14).
         """
-        key = url + ("?" + "&".join(f"{k}={v}" for k, v in params) if params else "")
-        part = self._to / f".{hashlib.sha256(key.encode()).hexdigest()[:16]}.part"
+        # An address may have a signature in it, which is nothing to be kept on disk.
+        key = hashlib.sha256(msgspec.json.encode([url, list(params)])).hexdigest()
+        part = self._to / f".{key[:16]}.part"
         try:
-            file = await self._whole(key, url, part, name, digest, params, headers or {})
+            file = await self._whole(_Wanted(key, url, params, part, name, digest, then))
         except OSError as error:
             what = f"a file cannot be kept in {self._to} ({error})"
             raise self._wire.fails(what, "make room, or choose another directory") from None
         self._before += file.size
         return file
 
-    async def _whole(
-        self, key: str, url: str, part: Path, name: str, digest: str, params: tuple[tuple[str, str], ...],
-        headers: Mapping[str, str],
-    ) -> File:  # fmt: skip
-        stalled, known = 0, await self._known(key, digest)
+    async def _whole(self, wanted: _Wanted) -> File:
+        stalled, known, part = 0, await self._known(wanted), wanted.part
         while True:
             size = await asyncio.to_thread(_size, part)
             try:
-                said = await self._some(key, url, part, params, headers, known)
-            except (httpx.TransportError, TimeoutError) as error:
+                said = await self._some(wanted, known)
+            except (httpx.TransportError, httpx.DecodingError, TimeoutError) as error:
                 # Whatever came is progress; only a server that gives nothing at all is given up.
                 stalled = 0 if await asyncio.to_thread(_size, part) > size else stalled + 1
                 if stalled >= 3:
-                    what = f"{urlsplit(url).hostname} breaks off again and again ({type(error).__name__})"
+                    what = f"{urlsplit(wanted.url).hostname} breaks off again and again ({type(error).__name__})"
                     raise self._wire.fails(what, "try again later: it goes on where it stands") from None
                 await asyncio.sleep(0.2 * (1 + stalled))
                 continue
             if isinstance(said, File):
                 return said
-            return await asyncio.to_thread(self._keep, key, part, said, name, digest)
+            return await asyncio.to_thread(self._keep, wanted, said)
 
-    async def _known(self, key: str, digest: str) -> Fetched | None:
+    async def _known(self, wanted: _Wanted) -> Fetched | None:
         """What was brought before and is still as it was."""
-        known = self._fetched.get(key)
-        if known is None or (digest and known.file.digest != digest):
+        known = self._fetched.get(wanted.key)
+        if known is None or (wanted.digest and wanted.then is None and known.file.digest != wanted.digest):
             return None
         found = await asyncio.to_thread(_digest, self._to / known.file.path)
         return known if found == known.file.digest else None
 
-    async def _some(
-        self, key: str, url: str, part: Path, params: tuple[tuple[str, str], ...], headers: Mapping[str, str],
-        known: Fetched | None,
-    ) -> _Part | File:  # fmt: skip
+    async def _some(self, wanted: _Wanted, known: Fetched | None) -> _Part | File:
         """Bring what is missing of a file, or say that what is known is still the newest."""
-        more = {"Accept-Encoding": "identity", **headers}
+        key, url, params, part, *_ = wanted
+        more = {"Accept-Encoding": "identity"}
         state, have = await asyncio.to_thread(_read_part, part, key)
         if known is not None and known.validator:
-            more["If-None-Match" if known.validator.startswith('"') else "If-Modified-Since"] = known.validator
+            more["If-Modified-Since" if known.validator.endswith("GMT") else "If-None-Match"] = known.validator
         elif state is not None and have:
             more |= {"Range": f"bytes={have}-", "If-Range": state.validator}
         async with self._wire.stream("GET", url, params, headers=more) as response:
@@ -131,24 +142,24 @@ class Basket:
                 await asyncio.to_thread(part.unlink, missing_ok=True)
                 raise httpx.ReadError("what is here is not the beginning of it")
             if status in (404, 410):
-                raise LookupError(f"{self._wire.who}: there is nothing at {url.partition('?')[0]}")
+                raise LookupError(f"{self._wire.who}: there is nothing at {shown(url)}")
             if status not in (200, 206):
-                raise self._wire.fails(f"{url.partition('?')[0]} answers HTTP {status}", "see whether it may be had")
+                raise self._wire.fails(f"{shown(url)} answers HTTP {status}", "see whether it may be had")
             begins = _begins(response) if status == 206 else 0
             if begins != (have if status == 206 else 0):
                 await asyncio.to_thread(part.unlink, missing_ok=True)
                 raise httpx.ReadError("it is not the part that was asked for")
-            state = _described(response, key, url, begins)
-            await self._take(response, part, state, begins)
+            state = _described(response, key, begins)
+            await self._take(response, wanted, state, begins)
             return state
 
-    async def _take(self, response: httpx.Response, part: Path, state: _Part, have: int) -> None:
+    async def _take(self, response: httpx.Response, wanted: _Wanted, state: _Part, have: int) -> None:
+        part, what = wanted.part, shown(wanted.url)
         await asyncio.to_thread(replace, part.with_suffix(".json"), msgspec.json.encode(state))
         if max(state.total, have) > self._most:
-            raise self._wire.fails(f"{state.url} has {state.total} bytes", f"allow more than {self._most} bytes (most)")
+            raise self._wire.fails(f"{what} has {state.total} bytes", f"allow more than {self._most} bytes (most)")
         out = await asyncio.to_thread(open, part, "r+b" if have else "wb")
         try:
-            out.truncate(have)
             out.seek(have)
             # What is encoded in spite of our wish has neither a known length nor parts.
             # No size of chunks: what is held back to fill one would be lost when the connection is.
@@ -156,7 +167,7 @@ class Basket:
             async for chunk in response.aiter_bytes() if encoded else response.aiter_raw():
                 have += len(chunk)
                 if have > self._most:
-                    raise self._wire.fails(f"{state.url} has too many bytes", f"allow more than {self._most} (most)")
+                    raise self._wire.fails(f"{what} has too many bytes", f"allow more than {self._most} (most)")
                 await asyncio.to_thread(out.write, chunk)
                 self._progress(self._before + have, self._before + state.total if state.total else 0)
         finally:
@@ -164,21 +175,24 @@ class Basket:
         if state.total and have != state.total:
             raise httpx.ReadError(f"{have} of {state.total} bytes came")
 
-    def _keep(self, key: str, part: Path, state: _Part, name: str, digest: str) -> File:
+    def _keep(self, wanted: _Wanted, state: _Part) -> File:
+        part, digest = wanted.part, wanted.digest
         found = _digest(part)
         if digest and found != digest:
             part.unlink()
             part.with_suffix(".json").unlink(missing_ok=True)
-            raise Unreachable(
-                self._wire.who, f"{state.url} is {found}, and not {digest}", "tell the provider: the file has changed"
-            )
-        path = self._free(safe_name(name or state.name), key)
+            raise self._wire.fails(f"{shown(wanted.url)} is {found}, and not {digest}", "tell the provider of it")
+        if wanted.then is not None:
+            replace(part, wanted.then(part.read_bytes()))
+            found = _digest(part)
+        path = self._free(safe_name(wanted.name or state.name), wanted.key)
         file = File(path=path, digest=found, size=part.stat().st_size, media_type=state.media_type)
         with open(part, "rb") as written:
             os.fsync(written.fileno())
-        os.replace(part, self._to / path)
-        self._fetched[key] = Fetched(file=file, validator=state.validator)
+        # Its name first: what is killed in between finds the file under no other one.
+        self._fetched[wanted.key] = Fetched(file=file, validator=state.validator)
         replace(self._to / MANIFEST, msgspec.json.encode(self._fetched))
+        os.replace(part, self._to / path)
         part.with_suffix(".json").unlink(missing_ok=True)
         return file
 
@@ -192,6 +206,16 @@ class Basket:
         return next(n for n in names if n.casefold() not in taken and not (self._to / n).exists())
 
 
+async def written(wire: Wire, path: Path, content: bytes, media_type: str) -> File:
+    """A file that is here already, kept whole as `path`. Raises `Unreachable` where it cannot be."""
+    try:
+        await asyncio.to_thread(replace, path, content)
+    except OSError as error:
+        raise wire.fails(f"{path} cannot be written ({error})", "make room, or choose another directory") from None
+    digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+    return File(path=path.name, digest=digest, size=len(content), media_type=media_type)
+
+
 def safe_name(name: str) -> str:
     """The name of a file that leads nowhere else, is not hidden and can be typed: "../../.ssh/id" is "id"."""
     last = re.split(r"[/\\]", name.replace("\0", ""))[-1]
@@ -202,7 +226,7 @@ def safe_name(name: str) -> str:
     return plain or "data"
 
 
-def _described(response: httpx.Response, key: str, url: str, begins: int) -> _Part:
+def _described(response: httpx.Response, key: str, begins: int) -> _Part:
     """What the headers say of a file. Only a strong validator tells that two parts are of one file."""
     headers = response.headers
     etag, modified = headers.get("etag", ""), headers.get("last-modified", "")
@@ -212,8 +236,9 @@ def _described(response: httpx.Response, key: str, url: str, begins: int) -> _Pa
     disposition["content-disposition"] = headers.get("content-disposition", "")
     named = disposition.get_filename() or unquote(urlsplit(str(response.url)).path.rstrip("/").rpartition("/")[2])
     media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
-    validator = "" if _encoded(response) else etag if etag.startswith('"') else modified
-    return _Part(url=key, validator=validator, name=named or "data", media_type=media_type, total=total)
+    strong = etag and not etag.startswith("W/")
+    validator = "" if _encoded(response) else etag if strong else modified
+    return _Part(key=key, validator=validator, name=named or "data", media_type=media_type, total=total)
 
 
 def _encoded(response: httpx.Response) -> bool:
@@ -234,9 +259,9 @@ def _read_part(part: Path, key: str) -> tuple[_Part | None, int]:
     """What is known of a part, and how many bytes of it there are; nothing where the next would not fit to it."""
     try:
         state = msgspec.json.decode(_read(part.with_suffix(".json")), type=_Part)
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return None, 0
-    return (state, _size(part)) if state.url == key and state.validator else (None, 0)
+    return (state, _size(part)) if state.key == key and state.validator else (None, 0)
 
 
 def _read(path: Path) -> bytes:

@@ -12,7 +12,7 @@ from firstlight.core import Value
 
 from ..index import Query, Record
 from ._answer import Answer, Source
-from ._cache import Cache
+from ._cache import Cache, Kept
 from ._match import unknown, unmet
 
 _GRACE = 0.2
@@ -88,16 +88,18 @@ async def answers(
     where = {facet: values for facet, values in query.where.items() if facet != "provider"}
     query = msgspec.structs.replace(query, where=where)
     until = time.monotonic() + patience
-    asked = dict[asyncio.Task[Answer], str]()
-    keys = dict[str, str]()
-    for name, source in sources.items():
-        cursor = (cursors or {}).get(name, "")
-        keys[name] = Cache.key(name, source.address, query, limit, cursor)
-        if age > 0 and cache is not None and (kept := await asyncio.to_thread(cache.get, keys[name], age)):
-            yield Heard(provider=name, answer=kept.answer, as_of=kept.date)
-            continue
-        asked[asyncio.create_task(source.search(query, limit, cursor), name=f"search {name}")] = name
+    places = {name: (cursors or {}).get(name, "") for name in sources}
+    keys = {name: Cache.key(name, source.address, query, limit, places[name]) for name, source in sources.items()}
+    fresh = await _fresh(keys, cache, age)
+    asked = {
+        asyncio.create_task(source.search(query, limit, places[name]), name=f"search {name}"): name
+        for name, source in sources.items()
+        if name not in fresh
+    }
     try:
+        # Only now that everybody is at work, as whoever listens may take his time.
+        for name, kept in fresh.items():
+            yield Heard(provider=name, answer=kept.answer, as_of=kept.date)
         while asked:
             rest = max(0.0, until - time.monotonic())
             done, _ = await asyncio.wait(asked, timeout=rest, return_when=asyncio.FIRST_COMPLETED)
@@ -114,6 +116,14 @@ async def answers(
             task.add_done_callback(_seen)
         if asked:
             await asyncio.wait(asked, timeout=_GRACE)
+
+
+async def _fresh(keys: Mapping[str, str], cache: Cache | None, age: float) -> dict[str, Kept]:
+    """Answers that are young enough to be taken without asking."""
+    if cache is None or age <= 0:
+        return {}
+    kept = {name: await asyncio.to_thread(cache.get, key, age) for name, key in keys.items()}
+    return {name: answer for name, answer in kept.items() if answer is not None}
 
 
 def _seen(task: asyncio.Task[Answer]) -> None:

@@ -17,6 +17,7 @@ from firstlight.core import Value
 from .._export import replace
 from ..index import Card, File, Record, digest_of_files
 from ._answer import Progress, Unreachable
+from ._said import UNREADABLE
 from ._structures import Entry, Tabled, tabled
 
 PAGES, STRUCTURES, TABLE, RECORD = "pages.jsonl", "structures.jsonl", "structures.parquet", "record.json"
@@ -127,7 +128,7 @@ class _Pages:
             for n, line in enumerate(file):
                 try:
                     (_line if n else _head).decode(line)
-                except msgspec.MsgspecError:
+                except UNREADABLE:
                     return
                 if not line.endswith(b"\n"):
                     return
@@ -161,7 +162,7 @@ async def brought(
                 seen.add(new.next)
                 progress(pages.count, pages.total)
             return await asyncio.to_thread(_finish, to, pages)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise fails(f"what came is no structure ({error})", "tell the provider") from None
     except OSError as error:
         raise fails(f"{to} cannot be used ({error})", "make room: it goes on where it stands") from None
@@ -184,7 +185,7 @@ def _finished(to: Path, head: Harvest) -> Record | None:
         found = msgspec.json.decode((to / RECORD).read_bytes(), type=_Finished)
     except FileNotFoundError:
         return None
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         raise ValueError(f"{to / RECORD} is not of a harvest: choose another directory") from None
     if found.head.what != head.what:
         raise ValueError(f"{to} has another harvest: {found.head.filter or 'of everything'}")

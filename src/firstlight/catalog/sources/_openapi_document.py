@@ -10,6 +10,8 @@ import yaml
 
 from firstlight.core import Value
 
+from ._said import UNREADABLE
+
 
 class Operation(Value, frozen=True):
     """One GET: its path, and its parameters by name, each as the document declares it."""
@@ -76,7 +78,7 @@ def parsed(content: bytes, server: str, base: str) -> Document:
     """
     try:
         said = msgspec.json.decode(content) if content.lstrip()[:1] == b"{" else yaml.safe_load(content)
-    except (msgspec.DecodeError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (*UNREADABLE, yaml.YAMLError) as error:
         raise ValueError(f"it is neither JSON nor YAML ({' '.join(str(error).split())[:200]})") from None
     if not isinstance(said, dict) or not str(said.get("openapi", "")).startswith("3."):
         raise ValueError("it does not say that it is OpenAPI 3")

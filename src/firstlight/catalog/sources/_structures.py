@@ -90,7 +90,8 @@ def tabled(structures: Iterable[bytes], properties: Mapping[str, Mapping[str, An
         arrays = [_array(column, [line[n] for line in lines]) for n, column in enumerate(columns)]
         batches.append(RecordBatch.from_arrays(arrays, schema=schema))
         rows += len(chunk)
-        elements.update(str(e) for entry in chunk for e in entry.attributes.get("elements") or ())
+        listed = [entry.attributes.get("elements") for entry in chunk]
+        elements.update(str(e) for some in listed if isinstance(some, list) for e in some)
         created = max([created, *(seconds_of(entry.attributes.get("last_modified")) or 0.0 for entry in chunk)])
     out = io.BytesIO()
     write_parquet(Table.from_batches(batches, schema=schema), out, compression="zstd(3)", created_by="firstlight")
@@ -100,8 +101,9 @@ def tabled(structures: Iterable[bytes], properties: Mapping[str, Mapping[str, An
 def _row(entry: Entry, properties: Mapping[str, Mapping[str, Any]]) -> list[object]:
     said = entry.attributes
     elements = said.get("elements")
+    joined = ",".join(map(str, elements)) if isinstance(elements, list) else None
     return [
-        entry.id, said.get("chemical_formula_reduced"), ",".join(map(str, elements)) if elements else None,
+        entry.id, said.get("chemical_formula_reduced"), joined,
         said.get("nsites"), *cell_of(said.get("lattice_vectors")).values(), seconds_of(said.get("last_modified")),
         *(said.get(name) for name in properties),
     ]  # fmt: skip
@@ -123,7 +125,9 @@ def _fitting(kind: VariableKind, value: object) -> Any:
             return None
         if kind == "time":
             return round(value * 1e6)
-        return float(value) if kind == "float64" else int(value) if value == int(value) else None
+        if kind == "float64":
+            return float(value)
+        return int(value) if value == int(value) and abs(value) < 2**63 else None
     if kind == "bool":
         return value if isinstance(value, bool) else None
     return value if value is None or isinstance(value, str) else msgspec.json.encode(value).decode()
@@ -162,9 +166,9 @@ def seconds_of(text: object) -> float | None:
         return None
     try:
         at = datetime.fromisoformat(text.strip())
-    except ValueError:
+        return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
         return None
-    return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
 
 
 def digest_of(content: bytes) -> str:

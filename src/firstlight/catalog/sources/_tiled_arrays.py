@@ -7,13 +7,14 @@ import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import msgspec
 import numpy as np
 
 from ..index import File
 from ._answer import Progress
+from ._said import inner
 from ._wire import Wire
 
 _ORDER = {"little": "<", "big": ">", "not_applicable": "|"}
@@ -21,15 +22,20 @@ _ORDER = {"little": "<", "big": ">", "not_applicable": "|"}
 
 def dtype_of(structure: Mapping[str, Any]) -> "np.dtype[Any] | None":
     """What the array is of, None where NumPy has no plain type for it."""
-    said = structure.get("data_type")
-    if not isinstance(said, dict) or said.get("kind") not in tuple("biufcSUmM") or not said.get("itemsize"):
+    said = inner(structure, "data_type")
+    kind, size, units = said.get("kind"), said.get("itemsize"), said.get("dt_units") or ""
+    if not isinstance(kind, str) or kind not in "biufcSUmM" or not isinstance(size, int) or size < 1:
         return None
-    kind, size = said["kind"], int(said["itemsize"])
-    order, units = _ORDER.get(str(said.get("endianness")), "|"), said.get("dt_units") or ""
+    order = _ORDER.get(str(said.get("endianness")), "|")
     try:
         return np.dtype(f"{order}{kind}{size // 4 if kind == 'U' else size}{units}")
-    except TypeError:
+    except (TypeError, ValueError):
         return None
+
+
+def whole_numbers(said: object) -> TypeGuard[list[int]]:
+    """Whether it is a list of sizes."""
+    return isinstance(said, list) and all(isinstance(n, int) and n >= 0 for n in said)
 
 
 async def saved(
@@ -38,7 +44,7 @@ async def saved(
     """The array whose blocks are at `address` ("https://.../array/path"), as `path`. Blocks that came before stay, as
     long as the array is of the same structure. Raises `Unreachable`."""
     dtype, shape, chunks = dtype_of(structure), structure.get("shape"), structure.get("chunks")
-    if dtype is None or not isinstance(shape, list) or not isinstance(chunks, list):
+    if dtype is None or not whole_numbers(shape) or not isinstance(chunks, list) or not all(map(whole_numbers, chunks)):
         raise wire.fails(f"{address} is an array of records or objects", "read it with Tiled")
     size = math.prod(shape) * dtype.itemsize
     if size > most:

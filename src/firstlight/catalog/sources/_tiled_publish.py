@@ -4,18 +4,20 @@ import asyncio
 import base64
 import hashlib
 import io
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import msgspec
-from arro3.core import Schema, Table
-from arro3.io import read_parquet, write_ipc, write_ipc_stream
+from arro3.core import Field, Schema, Table
+from arro3.io import read_parquet, write_ipc, write_ipc_stream, write_parquet
 
 from firstlight.core import Value
 
 from ..index import Record
+from ._said import inner, objects, path_of
 from ._wire import Params, Reply, Wire
 
 OURS = "firstlight"
@@ -49,7 +51,7 @@ async def published(
     metadata = _metadata(record, sheets)
     one = len(sheets) == 1
     structure = next(iter(sheets.values())).structure if one else None
-    await _made(wire, address, path, metadata, structure, record.digest)
+    await _made(wire, address, path, {**metadata, _COMPLETE: False}, structure, record.digest)
     for name, sheet in sheets.items():
         at = path if one else f"{path}/{name}"
         if not one:
@@ -63,6 +65,14 @@ async def published(
     return f"{address}/metadata/{quote(path)}"
 
 
+def unfinished(item: Mapping[str, Any]) -> bool:
+    """Whether a node is of a dataset that was left before it was complete."""
+    return (
+        inner(item, "attributes", "metadata", OURS) != {}
+        and inner(item, "attributes", "metadata").get(_COMPLETE) is False
+    )
+
+
 async def _twin(wire: Wire, address: str, under: str, record: Record) -> str:
     """The address of the same dataset, complete, "" where there is none."""
     conditions = {"digest": record.digest, _COMPLETE: True}
@@ -72,10 +82,9 @@ async def _twin(wire: Wire, address: str, under: str, record: Record) -> str:
         for part, said in (("key", key), ("value", msgspec.json.encode(value).decode()))
     ]
     said = await wire.json(f"{address}/search/{quote(under)}", [*filters, ("page[limit]", "1")])
-    found = said.get("data") if isinstance(said, dict) else None
-    if not found:
-        return ""
-    return f"{address}/metadata/{quote('/'.join([*found[0]['attributes']['ancestors'], found[0]['id']]))}"
+    for item in objects(said.get("data") if isinstance(said, dict) else None):
+        return f"{address}/metadata/{quote(path_of(item))}"
+    return ""
 
 
 async def _made(
@@ -85,7 +94,7 @@ async def _made(
     parent, _, key = path.rpartition("/")
     family = "table" if structure else "container"
     body = {
-        "id": key, "structure_family": family, "metadata": {**metadata, _COMPLETE: False}, "specs": [],
+        "id": key, "structure_family": family, "metadata": metadata, "specs": [],
         "data_sources": [{"structure_family": family, "structure": structure}] if structure else [],
     }  # fmt: skip
     reply = await wire.send(
@@ -94,8 +103,7 @@ async def _made(
     )  # fmt: skip
     if reply.status == 409:
         said = await wire.json(f"{address}/metadata/{quote(path)}")
-        there = said["data"]["attributes"] if isinstance(said, dict) else {}
-        if (there.get("metadata") or {}).get("digest") != digest:
+        if inner(said, "data", "attributes", "metadata").get("digest") != digest:
             raise ValueError(f"{wire.who} has another dataset at {path}: publish under another key")
     elif reply.status >= 400:
         raise wire.refused(reply)
@@ -140,15 +148,7 @@ def _sheets(record: Record, files: Mapping[str, Path]) -> dict[str, Sheet]:
 
 
 def _sheet(content: bytes, name: str) -> Sheet:
-    if len(content) < 12 or content[:4] != b"PAR1" or content[-4:] != b"PAR1":
-        raise ValueError(f"{name} is no Parquet file, or not all of one")
-    try:
-        table = read_parquet(io.BytesIO(content)).read_all()
-    except BaseException as error:
-        # What the library makes of a damaged file is a panic, which is no Exception.
-        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
-            raise
-        raise ValueError(f"{name} cannot be read as Parquet: {error}") from None
+    table = table_of(content, name)
     names = [_allowed(n, table.column_names) for n in table.column_names]
     renamed = {new: old for new, old in zip(names, table.column_names, strict=True) if new != old}
     table = table.rename_columns(names)
@@ -159,6 +159,34 @@ def _sheet(content: bytes, name: str) -> Sheet:
         "npartitions": len(parts), "columns": names, "resizable": False,
     }  # fmt: skip
     return Sheet(structure=structure, partitions=tuple(map(_file, parts)), renamed=renamed)
+
+
+def table_of(content: bytes, name: str) -> Table:
+    """A Parquet file, `name`, as a table. Raises ValueError where it is none."""
+    if len(content) < 12 or content[:4] != b"PAR1" or content[-4:] != b"PAR1":
+        raise ValueError(f"{name} is no Parquet file, or not all of one")
+    try:
+        return read_parquet(io.BytesIO(content)).read_all()
+    except BaseException as error:
+        # What the library makes of a damaged file is a panic, which is no Exception.
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        raise ValueError(f"{name} cannot be read as Parquet: {error}") from None
+
+
+def cleaned(content: bytes, renamed: Mapping[str, str]) -> bytes:
+    """A table that Tiled gives, as it was: without the index that pandas puts in, and with the names that we changed.
+    Raises ValueError."""
+    table = table_of(content, "what Tiled gives")
+    names = [name for name in table.column_names if not re.fullmatch(r"__index_level_\d+__", name)]
+    table = table.select(names).rename_columns([renamed.get(name, name) for name in names])
+    out = io.BytesIO()
+    # The keys of fields and of the file are pandas' own, and the library writes several in a random order.
+    fields = [table.schema.field(n) for n in range(len(names))]
+    schema = Schema([Field(field.name, field.type, nullable=field.nullable) for field in fields])
+    plain = Table.from_arrays([table.column(n) for n in range(len(names))], schema=schema)
+    write_parquet(plain, out, compression="zstd(3)", created_by="firstlight")
+    return out.getvalue()
 
 
 def _allowed(name: str, others: list[str]) -> str:

@@ -5,10 +5,12 @@ import math
 import os
 import random
 import re
+import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import cache
 from importlib.metadata import version
 from typing import Any
 
@@ -16,11 +18,8 @@ import msgspec
 
 from ._answer import Unreachable
 from ._guard import Resolve, inwardness, resolve
-
-try:
-    import httpx
-except ImportError as error:
-    raise ImportError("other people's data facilities need httpx: install firstlight[data]") from error
+from ._httpx import httpx
+from ._said import UNREADABLE
 
 _BUSY = (429, 502, 503, 504)
 _MOVED = (301, 302, 303, 307, 308)
@@ -49,7 +48,7 @@ class Wire:
 
     Other hosts are asked only where they are not further inside than `address` is: a public catalog leads nobody into
     a private network, unless that is allowed (`private`). They are connected to at the very IP address that was
-    judged. `resolve` finds those.
+    judged. `resolve` finds those. Proxies and certificates are as the environment says (HTTPS_PROXY, SSL_CERT_FILE).
     """
 
     def __init__(
@@ -67,8 +66,7 @@ class Wire:
         self._private, self._resolve, self._inwardness = private, resolve, -1
         agent = {"User-Agent": f"firstlight/{version('firstlight')}"}
         self._timeout = httpx.Timeout(timeout)
-        # Cookies of one request are nothing for the next, and a proxy would connect to where it likes.
-        self._client = httpx.AsyncClient(headers=agent, timeout=self._timeout, trust_env=False)
+        self._client = httpx.AsyncClient(headers=agent, timeout=self._timeout, verify=_tls())
 
     async def close(self) -> None:
         await self._client.aclose()
@@ -80,14 +78,14 @@ class Wire:
         reply = await self.get(url, params, {"Accept": "application/json", **(headers or {})})
         try:
             return msgspec.json.decode(reply.content)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise self.fails(f"{_shown(reply.url)} answers with what is no JSON ({error})", _TELL) from None
+        except UNREADABLE as error:
+            raise self.fails(f"{shown(reply.url)} answers with what is no JSON ({error})", _TELL) from None
 
     async def get(self, url: str, params: Params = (), headers: Mapping[str, str] | None = None) -> Reply:
         """What is there. Raises LookupError where there is nothing (404, 410), else `Unreachable`."""
         reply = await self.send("GET", url, params, headers=headers)
         if reply.status in (404, 410):
-            raise LookupError(f"{self.who}: there is nothing at {_shown(reply.url)}")
+            raise LookupError(f"{self.who}: there is nothing at {shown(reply.url)}")
         if reply.status >= 400:
             raise self.refused(reply)
         return reply
@@ -106,12 +104,12 @@ class Wire:
                 async for chunk in response.aiter_bytes():
                     body += chunk
                     if len(body) > self.most:
-                        raise self.fails(f"{_shown(url)} sends more than {self.most} bytes", "ask for less")
+                        raise self.fails(f"{shown(url)} sends more than {self.most} bytes", "ask for less")
                 return Reply(response.status_code, response.headers, bytes(body), str(response.url))
         except TimeoutError:
-            raise self.fails(f"{_shown(url)} takes longer than {self._longest:g} s") from None
+            raise self.fails(f"{shown(url)} takes longer than {self._longest:g} s") from None
         except (httpx.TransportError, httpx.DecodingError) as error:
-            raise self.fails(f"{_shown(url)} breaks off ({_said(error)})") from None
+            raise self.fails(f"{shown(url)} breaks off ({_said(error)})") from None
 
     # ------------------------------------------------------------------ one answer, as it comes
 
@@ -131,12 +129,12 @@ class Wire:
                     yield response
                     return
                 if method not in ("GET", "HEAD"):
-                    there = _shown(response.headers["location"])
-                    raise self.fails(f"{_shown(str(at))} has moved to {there}", "use that address")
+                    there = shown(response.headers["location"])
+                    raise self.fails(f"{shown(str(at))} has moved to {there}", "use that address")
                 at = self._joined(str(at), response.headers["location"])
             finally:
                 await response.aclose()
-        raise self.fails(f"{_shown(url)} leads on more than {_HOPS} times", _TELL)
+        raise self.fails(f"{shown(url)} leads on more than {_HOPS} times", _TELL)
 
     async def _asked(
         self, method: str, at: httpx.URL, content: bytes | None, headers: Mapping[str, str]
@@ -177,6 +175,7 @@ class Wire:
             ip = await self._allowed(at)
             more["Host"], extensions["sni_hostname"] = at.netloc.decode(), at.host
             at = at.copy_with(host=ip, username=None, password=None)
+        # Cookies of one answer are nothing for the next request.
         self._client.cookies.clear()
         request = self._client.build_request(method, at, content=content, headers=more, timeout=self._timeout)
         request.extensions.update(extensions)
@@ -207,10 +206,10 @@ class Wire:
         except (httpx.InvalidURL, ValueError) as error:
             raise self.fails(f"{url[:200]!r} is no address ({error})", _TELL) from None
         if at.scheme not in _PORTS or not at.host:
-            raise self.fails(f"{_shown(str(at))} is neither http:// nor https://", "only those are fetched")
+            raise self.fails(f"{shown(str(at))} is neither http:// nor https://", "only those are fetched")
         if at.scheme == "http" and httpx.URL(base).scheme == "https":
             if at.host != httpx.URL(base).host:
-                raise self.fails(f"{_shown(str(at))} is not encrypted, unlike {self._home.host}", _TELL)
+                raise self.fails(f"{shown(str(at))} is not encrypted, unlike {self._home.host}", _TELL)
             at = at.copy_with(scheme="https", port=httpx.URL(base).port)
         return at
 
@@ -230,7 +229,7 @@ class Wire:
     def refused(self, reply: Reply) -> Unreachable:
         """What to make of an error of the server's."""
         said = " ".join(re.sub(r"<[^>]*>", " ", reply.content[:2000].decode(errors="replace")).split())[:300]
-        what = f"{_shown(reply.url)} answers HTTP {reply.status}" + (f" ({said})" if said else "")
+        what = f"{shown(reply.url)} answers HTTP {reply.status}" + (f" ({said})" if said else "")
         if reply.status in (401, 403):
             return self.fails(what, "give it a token that may do this, in the option token")
         return self.fails(what, _TELL if reply.status < 500 else "try again later")
@@ -238,6 +237,12 @@ class Wire:
 
 _PORTS = {"http": 80, "https": 443}
 _TELL = "check the address, and tell the provider"
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    """Reading all certificates takes a while: once is enough."""
+    return httpx.create_ssl_context()
 
 
 def _url(address: str) -> httpx.URL | None:
@@ -252,7 +257,7 @@ def _origin(url: httpx.URL) -> tuple[str, str, int]:
     return url.scheme, url.host, url.port or _PORTS[url.scheme]
 
 
-def _shown(url: str) -> str:
+def shown(url: str) -> str:
     """An address without what may be secret in it."""
     return re.sub(r"//[^/@]*@", "//", url).partition("?")[0][:200]
 

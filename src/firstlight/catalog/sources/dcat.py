@@ -1,8 +1,9 @@
 """Catalogues of governments and institutions: CKAN, and DCAT-US 1.1 and 3.0 (https://resources.data.gov)."""
 
+import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -12,11 +13,12 @@ import msgspec
 
 from firstlight.core import Value
 
-from ..index import Query, Record, digest_of_files
-from ._answer import Answer, Progress, silent
+from ..index import File, Query, Record, digest_of_files
+from ._answer import Answer, Progress, Unreachable, silent
 from ._dcat_records import Distribution, distributions, record_of
 from ._download import Basket
 from ._match import unmet
+from ._said import UNREADABLE
 from ._wire import Wire
 
 Kind = Literal["", "ckan", "data.json"]
@@ -50,6 +52,8 @@ class Dcat:
         self.address = url.rstrip("/")
         self._name, self._most = name, most
         self._ckan = kind == "ckan" or (kind == "" and not self.address.endswith(".json"))
+        self._kept: tuple[str, tuple[Entry, ...]] = ("", ())
+        """The catalogue that was read last, by the ETag of its file."""
         self._wire = Wire(
             name, url, token=token, scheme="", timeout=timeout, most=catalogue, private=private, tries=tries
         )
@@ -60,21 +64,39 @@ class Dcat:
         start = int(cursor or 0)
         if self._ckan:
             return await self._asked(query, limit, start)
-        matching = [entry.record async for entry in self._entries() if not unmet(entry.record, query)]
+        entries = await self._entries()
+        matching = await asyncio.to_thread(lambda: [e.record for e in entries if not unmet(e.record, query)])
         after = start + limit
         more = str(after) if after < len(matching) else ""
         return Answer(records=tuple(matching[start:after]), total=len(matching), left=query, cursor=more)
 
     async def fetch(self, id: str, to: Path, progress: Progress = silent) -> Record:
-        """The files of a dataset that may be downloaded. Raises LookupError where there is none of them."""
+        """The files of a dataset that may be downloaded; what its servers do not have is told in its description.
+
+        Raises LookupError where nothing may be downloaded. A file that cannot be had just now does not hold up the
+        others: `Unreachable` is raised after those have come.
+        """
         entry = await self._entry(id)
         if not entry.files:
             raise LookupError(f"{id} has no file to download: see {entry.record.address or self.address}")
         basket = await Basket(self._wire, to, self._most, progress).open()
-        files = [await basket.bring(d.address, digest=d.digest) for d in entry.files]
+        files, gone, failed = list[File](), list[str](), list[Unreachable]()
+        for wanted in entry.files:
+            try:
+                files.append(await basket.bring(wanted.address, digest=wanted.digest))
+            except LookupError:
+                gone.append(wanted.address)
+            except Unreachable as error:
+                failed.append(error)
+        if failed:
+            raise failed[0]
+        if not files:
+            raise LookupError(f"{id}: there is nothing any more at {', '.join(gone)}")
+        missing = f"\n\nNot to be had when it was fetched: {', '.join(gone)}." if gone else ""
+        card = msgspec.structs.replace(entry.record.card, description=entry.record.card.description + missing)
         return msgspec.structs.replace(
             entry.record, files=tuple(files), digest=digest_of_files(files), size=sum(f.size for f in files),
-            retrieved=time.time(),
+            card=card, retrieved=time.time(),
         )  # fmt: skip
 
     async def close(self) -> None:
@@ -87,7 +109,10 @@ class Dcat:
         params = [("rows", str(limit)), ("start", str(start))]
         params += [("q", _SPECIAL.sub(r"\\\1", query.text.lower()))] if query.text else []
         params += [("fq", " ".join(filters))] if filters else []
-        said = await self._action("package_search", params)
+        try:
+            said = await self._action("package_search", params)
+        except LookupError as error:
+            raise self._wire.fails(str(error), "check the address, and the option kind") from None
         packages, total = said.get("results"), said.get("count")
         if not isinstance(packages, list) or not isinstance(total, int):
             raise self._not_ckan("package_search")
@@ -108,22 +133,34 @@ class Dcat:
 
     # ------------------------------------------------------------------ a catalogue in a file
 
-    async def _entries(self) -> AsyncIterator[Entry]:
+    async def _entries(self) -> tuple[Entry, ...]:
+        """All of it; the file is not sent again while it is the same."""
+        tag, kept = self._kept
         try:
-            said = await self._wire.json(self.address)
+            reply = await self._wire.get(self.address, headers={"If-None-Match": tag} if tag else {})
         except LookupError as error:
             raise self._wire.fails(str(error), "check the address") from None
+        if reply.status == 304:
+            return kept
+        entries = await asyncio.to_thread(self._parsed, reply.content)
+        self._kept = (reply.headers.get("etag", ""), entries)
+        return entries
+
+    def _parsed(self, content: bytes) -> tuple[Entry, ...]:
+        try:
+            said = msgspec.json.decode(content)
+        except UNREADABLE as error:
+            raise self._wire.fails(f"{self.address} is no JSON ({error})", "check the address") from None
         datasets = said.get("dataset") if isinstance(said, dict) else None
         if not isinstance(datasets, list):
             what = f"{self.address} is no catalogue of DCAT-US"
             raise self._wire.fails(what, "check the address, and the option kind")
-        for dataset in datasets:
-            yield self._read(dataset)
+        return tuple(map(self._read, datasets))
 
     async def _entry(self, id: str) -> Entry:
         if self._ckan:
             return self._read(await self._action("package_show", [("id", id.removeprefix(f"{self._name}/"))]))
-        async for entry in self._entries():
+        for entry in await self._entries():
             if entry.record.id == id:
                 return entry
         raise LookupError(f"there is no {id} in {self.address}")

@@ -10,12 +10,11 @@ import msgspec
 
 from firstlight.core import Value
 
-from .._export import replace
-from ..index import Card, File, Query, Record, Variable, digest_of_files
+from ..index import Card, Query, Record, Variable, digest_of_files
 from ._answer import Answer, Progress, silent
-from ._download import Basket
+from ._download import Basket, written
 from ._openapi_document import Document, Operation, at, parsed
-from ._structures import digest_of, seconds_of
+from ._structures import seconds_of
 from ._wire import Params, Wire
 
 
@@ -137,10 +136,7 @@ class OpenApi:
         content = msgspec.json.format(msgspec.json.encode(item), indent=1)
         basket = await Basket(self._wire, to, self._most, progress).open()
         files = [await basket.bring(address) for address in self._files(item)]
-        replace(Path(to) / "item.json", content)
-        files.append(
-            File(path="item.json", digest=digest_of(content), size=len(content), media_type="application/json")
-        )
+        files.append(await written(self._wire, Path(to) / "item.json", content, "application/json"))
         return msgspec.structs.replace(
             record, files=tuple(files), digest=digest_of_files(files), size=sum(f.size for f in files)
         )

@@ -11,12 +11,13 @@ import msgspec
 
 from firstlight.core import Value
 
-from .._export import replace
 from .._records import VariableKind
-from ..index import Card, File, Query, Record, Variable
+from ..index import Card, Query, Record, Variable
 from ._answer import Answer, Progress, silent
+from ._download import written
 from ._harvest import Harvest, PageOfStructures, brought
 from ._optimade_filter import filter_of, unit_of
+from ._said import UNREADABLE, inner, objects
 from ._structures import Entry, cell_of, digest_of, seconds_of
 from ._wire import Params, Reply, Wire
 
@@ -82,13 +83,9 @@ class Optimade:
             if bytes(structure) == b"null":
                 raise LookupError(f"{self.name}: there is no structure {entry}")
             record = self._record(about, bytes(structure))
-        except (msgspec.MsgspecError, KeyError) as error:
+        except (*UNREADABLE, KeyError) as error:
             raise self.wire.fails(f"{address} cannot be understood ({error})", "tell the provider") from None
-        replace(to / "structure.json", bytes(structure))
-        file = File(
-            path="structure.json", digest=digest_of(bytes(structure)), size=len(bytes(structure)),
-            media_type="application/vnd.api+json",
-        )  # fmt: skip
+        file = await written(self.wire, to / "structure.json", bytes(structure), "application/vnd.api+json")
         progress(1, 1)
         return msgspec.structs.replace(record, files=(file,), digest=file.digest, size=file.size, address=address)
 
@@ -101,7 +98,8 @@ class Optimade:
         query or the directory has something else in it.
         """
         about = await self.about()
-        filter, left = filter_of(query, about.properties)
+        where = {facet: values for facet, values in query.where.items() if facet != "provider"}
+        filter, left = filter_of(msgspec.structs.replace(query, where=where), about.properties)
         if left != Query(every=query.every):
             raise ValueError(f"{self.name} cannot search by all of this, and a harvest would bring too much: {left}")
         sorted_by_id = bool(about.properties.get("id", {}).get("sortable"))
@@ -141,20 +139,20 @@ class Optimade:
             raise self.wire.refused(reply)
         try:
             return _page.decode(reply.content)
-        except msgspec.MsgspecError as error:
+        except UNREADABLE as error:
             raise self.wire.fails(f"a page of structures cannot be understood ({error})", "tell the provider") from None
 
     async def _discovered(self) -> About:
         base = await self._base()
         info, structures = await self._json(f"{base}/info"), await self._json(f"{base}/info/structures")
-        about, meta = _inner(info, "data", "attributes"), _inner(info, "meta")
+        about, meta = inner(info, "data", "attributes"), inner(info, "meta")
         if about.get("is_index"):
             children = await self._json(f"{base}/links")
-            links = [_href(_inner(link, "attributes").get("base_url")) for link in children.get("data") or []]
+            links = [_href(inner(link, "attributes").get("base_url")) for link in objects(children.get("data"))]
             what = f"{self.address} has no structures: it only names databases"
             raise self.wire.fails(what, "use one of them: " + ", ".join(filter(None, links)))
-        provider = _inner(meta, "provider")
-        properties = _inner(structures, "data", "properties")
+        provider = inner(meta, "provider")
+        properties = inner(structures, "data", "properties")
         return About(
             base=base, licence=self._licence or _licence(about) or _licence(meta),
             properties={k: v for k, v in properties.items() if isinstance(v, dict)},
@@ -220,14 +218,6 @@ def _variables(about: About, said: Mapping[str, Any]) -> Iterator[Variable]:
         for (name, unit), value in cell_of(said.get("lattice_vectors")).items()
         if value is not None
     )
-
-
-def _inner(said: Mapping[str, Any], *keys: str) -> dict[str, Any]:
-    """An object within others, empty where it is none."""
-    for key in keys:
-        inner = said.get(key)
-        said = inner if isinstance(inner, dict) else {}
-    return dict(said)
 
 
 def _href(link: object) -> str:

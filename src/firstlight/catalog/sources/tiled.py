@@ -1,5 +1,7 @@
 """Tiled servers (https://blueskyproject.io/tiled): searched, read and published to over their HTTP API."""
 
+import hashlib
+import math
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
@@ -8,15 +10,15 @@ from urllib.parse import parse_qsl, quote, urlsplit
 
 import msgspec
 
-from .._export import replace
 from ..index import Card, File, Query, Record, Variable, digest_of_files
 from ._answer import Answer, Progress, silent
-from ._download import Basket, safe_name
+from ._download import Basket, safe_name, written
 from ._match import words
 from ._optimade_filter import ELEMENTS
-from ._structures import digest_of, seconds_of
-from ._tiled_arrays import dtype_of, saved
-from ._tiled_publish import OURS, published
+from ._said import inner, objects, path_of
+from ._structures import seconds_of
+from ._tiled_arrays import dtype_of, saved, whole_numbers
+from ._tiled_publish import OURS, cleaned, published, unfinished
 from ._wire import Params, Wire
 
 _DEEPEST = 8
@@ -46,8 +48,8 @@ class Tiled:
     async def search(self, query: Query, limit: int, cursor: str = "") -> Answer:
         filters, left = self._filters(query)
         found = await self._found("search-deep", self._under, filters, limit, cursor)
-        items = [item for item in found.get("data") or [] if isinstance(item, dict)]
-        total = _inner(found, "meta").get("count")
+        items = [item for item in objects(found.get("data")) if not unfinished(item)]
+        total = inner(found, "meta").get("count")
         return Answer(
             records=tuple(self._record(item) for item in items), left=left, cursor=_next(found),
             total=total if isinstance(total, int) else None,
@@ -56,7 +58,9 @@ class Tiled:
     async def fetch(self, id: str, to: Path, progress: Progress = silent) -> Record:
         """A table as Parquet, one file a partition; an array as `.npy`; a container as a directory of those."""
         path = id.removeprefix(f"{self._name}/")
-        item = _inner(await self._wire.json(self._at("metadata", path)), "data")
+        item = inner(await self._wire.json(self._at("metadata", path)), "data")
+        if unfinished(item):
+            raise self._wire.fails(f"{path} was left before it was complete", "publish it again")
         files = [file async for file in self._brought(item, path, Path(to), progress, 0)]
         return msgspec.structs.replace(
             self._record(item), files=tuple(files), digest=digest_of_files(files), size=sum(f.size for f in files)
@@ -127,35 +131,46 @@ class Tiled:
         self, item: Mapping[str, Any], path: str, to: Path, progress: Progress, depth: int
     ) -> AsyncIterator[File]:
         """The files of a node, their paths seen from `to`."""
-        about = _inner(item, "attributes")
-        family, structure = about.get("structure_family"), _inner(about, "structure")
+        about = inner(item, "attributes")
+        family, structure = about.get("structure_family"), inner(about, "structure")
         content = msgspec.json.format(msgspec.json.encode(about.get("metadata") or {}), indent=1)
         if family == "table":
-            basket = await Basket(self._wire, to, self._most, progress).open()
-            parts = int(structure.get("npartitions") or 1)
-            for n in range(parts):
-                what, more = ("table/full", []) if parts == 1 else ("table/partition", [("partition", str(n))])
-                name = "data.parquet" if parts == 1 else f"data-{n:05}.parquet"
-                yield await basket.bring(
-                    self._at(what, path), name=name, params=(*more, ("format", "application/x-parquet"))
-                )
+            async for file in self._table(path, structure, inner(about, "metadata", "renamed"), to, progress):
+                yield file
         elif family == "array":
             yield await saved(self._wire, self._at("array", path), structure, to / "data.npy", self._most, progress)
         elif family == "container" and depth < _DEEPEST:
             async for child in self._children(path):
-                name = safe_name(str(child.get("id")))
+                name = _directory(str(child.get("id")))
                 async for file in self._brought(child, f"{path}/{child.get('id')}", to / name, progress, depth + 1):
                     yield msgspec.structs.replace(file, path=f"{name}/{file.path}")
         else:
             raise self._wire.fails(f"{path} is {family or 'of no kind'}, which is not fetched", "read it with Tiled")
-        replace(to / "metadata.json", content)
-        yield File(path="metadata.json", digest=digest_of(content), size=len(content), media_type="application/json")
+        yield await written(self._wire, to / "metadata.json", content, "application/json")
+
+    async def _table(
+        self, path: str, structure: Mapping[str, Any], renamed: Mapping[str, str], to: Path, progress: Progress
+    ) -> AsyncIterator[File]:
+        basket = await Basket(self._wire, to, self._most, progress).open()
+        said = structure.get("npartitions")
+        parts = said if isinstance(said, int) and said > 0 else 1
+        for n in range(parts):
+            what, more = ("table/full", []) if parts == 1 else ("table/partition", [("partition", str(n))])
+            name = "data.parquet" if parts == 1 else f"data-{n:05}.parquet"
+            params = (*more, ("format", "application/x-parquet"))
+            try:
+                file = await basket.bring(
+                    self._at(what, path), name=name, params=params, then=lambda content: cleaned(content, renamed)
+                )
+            except ValueError as error:
+                raise self._wire.fails(f"{path} cannot be understood ({error})", "read it with Tiled") from None
+            yield file
 
     async def _children(self, path: str) -> AsyncIterator[dict[str, Any]]:
         cursor = ""
         while True:
             found = await self._found("search", path, [], 100, cursor)
-            for item in found.get("data") or []:
+            for item in objects(found.get("data")):
                 yield item
             if not (cursor := _next(found)):
                 return
@@ -163,10 +178,10 @@ class Tiled:
     # ------------------------------------------------------------------ understanding
 
     def _record(self, item: Mapping[str, Any]) -> Record:
-        about = _inner(item, "attributes")
-        path = "/".join([*map(str, about.get("ancestors") or ()), str(item.get("id"))])
-        metadata = _inner(about, "metadata")
-        address = _inner(item, "links").get("self")
+        about = inner(item, "attributes")
+        path = path_of(item)
+        metadata = inner(about, "metadata")
+        address = inner(item, "links").get("self")
         own = Record(
             id=f"{self._name}/{path}", name=f"{self._name}/{path}", digest="", provider=self._name,
             address=address if isinstance(address, str) else self._at("metadata", path), retrieved=time.time(),
@@ -179,9 +194,9 @@ class Tiled:
             )  # fmt: skip
         except (KeyError, msgspec.ValidationError):
             pass
-        structure = _inner(about, "structure")
+        structure = inner(about, "structure")
         elements = metadata.get("elements")
-        known = isinstance(elements, list) and all(e in ELEMENTS for e in elements)
+        known = isinstance(elements, list) and all(isinstance(e, str) and e in ELEMENTS for e in elements)
         return msgspec.structs.replace(
             own, card=self._card(path, metadata), created=self._created(metadata),
             elements=tuple(sorted(elements)) if known and elements else (), size=_size(structure),
@@ -206,20 +221,22 @@ class Tiled:
             if _number(value) and name != "created":
                 yield Variable(name=name, unit=self._units.get(name, ""), low=float(value), high=float(value))
         columns = structure.get("columns")
-        for column in columns if isinstance(columns, list) else ():
+        for column in map(str, columns if isinstance(columns, list) else ()):
             if column not in metadata and column not in named:
-                yield Variable(name=str(column), unit=self._units.get(str(column), ""))
+                yield Variable(name=column, unit=self._units.get(column, ""))
+
+
+def _directory(key: str) -> str:
+    """A directory for a node that is no other one's, nor a file of ours."""
+    name = safe_name(key)
+    plain = name == key and not name.startswith(("metadata.json", "data"))
+    return name if plain else f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
 
 
 def _size(structure: Mapping[str, Any]) -> int:
     """Bytes of an array, 0 of anything else."""
-    shape = structure.get("shape")
-    if not isinstance(shape, list) or (dtype := dtype_of(structure)) is None:
-        return 0
-    size = dtype.itemsize
-    for n in shape:
-        size *= int(n)
-    return int(size)
+    shape, dtype = structure.get("shape"), dtype_of(structure)
+    return math.prod(shape) * dtype.itemsize if dtype is not None and whole_numbers(shape) else 0
 
 
 def _json(value: object) -> str:
@@ -228,13 +245,6 @@ def _json(value: object) -> str:
 
 def _number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _inner(said: object, *keys: str) -> dict[str, Any]:
-    """An object within others, empty where it is none."""
-    for key in keys:
-        said = said.get(key) if isinstance(said, dict) else {}
-    return dict(said) if isinstance(said, dict) else {}
 
 
 def _at(metadata: Mapping[str, Any], key: str) -> Any:
@@ -256,5 +266,5 @@ def _texts(said: Mapping[str, Any], *keys: str) -> tuple[str, ...]:
 
 def _next(found: Mapping[str, Any]) -> str:
     """The cursor of the next page: servers behind a proxy give addresses that are not for us."""
-    link = _inner(found, "links").get("next")
+    link = inner(found, "links").get("next")
     return dict(parse_qsl(urlsplit(link).query)).get("page[cursor]", "") if isinstance(link, str) else ""

@@ -13,6 +13,7 @@ from ..index import Card, Query, Record, digest_of_files
 from ._answer import Answer, Progress, silent
 from ._download import Basket, safe_name
 from ._match import unmet
+from ._said import UNREADABLE
 from ._wire import Reply, Wire
 
 _LISTS = ("files", "items", "resources", "entries", "datasets", "data", "results")
@@ -113,7 +114,7 @@ def _json(reply: Reply) -> Iterator[tuple[str, dict[str, Any]]]:
     """Addresses that a JSON document lists, with what it says of each."""
     try:
         said = msgspec.json.decode(reply.content)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         return
     if isinstance(said, dict):
         said = next((said[key] for key in _LISTS if isinstance(said.get(key), list)), [])
