@@ -11,10 +11,6 @@ import pytest
 
 from .servers import free_port, running
 
-<<<<<<< HEAD
-
-=======
->>>>>>> sources
 collect_ignore = ["tiled_filling.py"]
 """Programs that run in other people's environments are not for this one to import."""
 

@@ -40,13 +40,8 @@ async def log(request: Request) -> Response:
 
 
 async def file(request: Request) -> Response:
-<<<<<<< HEAD
-    """Three million bytes. `cut` breaks off after so many bytes of the first answer; `plain` knows no parts; `new` is
-    another file from the second request on; `named` is what it is called."""
-=======
     """Three million bytes. `cut` breaks off after so many bytes of the first answer; `plain` knows no parts; `lie`
     leaves some bytes out; `new` is another file from the second request on; `named` is what it is called."""
->>>>>>> sources
     count, params = seen(request), request.query_params
     content, etag = CONTENT, ETAG
     if "new" in params and count > 1:
@@ -61,10 +56,7 @@ async def file(request: Request) -> Response:
     first, status = 0, 200
     if (asked := request.headers.get("range")) and request.headers.get("if-range") == etag and "plain" not in params:
         first, status = int(asked.removeprefix("bytes=").rstrip("-")), 206
-<<<<<<< HEAD
-=======
         first += 10 if "lie" in params and count == 2 else 0
->>>>>>> sources
         headers["Content-Range"] = f"bytes {first}-{len(content) - 1}/{len(content)}"
         headers["Content-Length"] = str(len(content) - first)
     cut = int(params["cut"]) if "cut" in params and count <= int(params.get("times", 1)) else len(content)
@@ -81,11 +73,8 @@ async def file(request: Request) -> Response:
 
 async def small(request: Request) -> Response:
     seen(request)
-<<<<<<< HEAD
-=======
     if request.path_params["name"].startswith("gone"):
         return PlainTextResponse("gone", 404)
->>>>>>> sources
     return PlainTextResponse(f"x,y\n1,{request.path_params['name']}\n", media_type="text/csv")
 
 
@@ -98,13 +87,8 @@ async def listing(request: Request) -> Response:
 
 
 async def page(request: Request) -> Response:
-<<<<<<< HEAD
-    text = '<html><a href="small/a.csv">a</a><a href="about.html">x</a><a href="?C=N">sort</a><a href="/small/b.csv">b</a>'
-    return Response(text, media_type="text/html")
-=======
     links = ("small/a.csv", "about.html", "?C=N;O=D", "/small/b.csv")
     return Response("".join(f'<a href="{link}">x</a>' for link in links), media_type="text/html")
->>>>>>> sources
 
 
 # ---------------------------------------------------------------------- misbehaviour
@@ -113,13 +97,8 @@ async def page(request: Request) -> Response:
 async def busy(request: Request) -> Response:
     """503 as often as `times`, then what there is."""
     if seen(request) <= int(request.query_params.get("times", 1)):
-<<<<<<< HEAD
-        after = request.query_params.get("after")
-        return Response("later", int(request.query_params.get("status", 503)), {"Retry-After": after} if after else None)
-=======
         headers = {"Retry-After": after} if (after := request.query_params.get("after")) else None
         return Response("later", int(request.query_params.get("status", 503)), headers)
->>>>>>> sources
     return JSONResponse({"dataset": []})
 
 
@@ -131,12 +110,8 @@ async def hang(request: Request) -> Response:
 
 async def junk(request: Request) -> Response:
     seen(request)
-<<<<<<< HEAD
-    return Response(b"\xff\xfe<<<\x00", media_type="application/json")
-=======
     content = b"[" * 200_000 if "deep" in request.query_params else b"\xff\xfe<<<\x00"
     return Response(content, media_type="application/json")
->>>>>>> sources
 
 
 async def endless(request: Request) -> Response:
@@ -171,11 +146,8 @@ PACKAGES: list[dict[str, Any]] = [
         "resources": [
             {"url": f"http://HOST/small/w{n}.csv", "format": "CSV", "hash": "", "size": 10},
             {"url": "http://HOST/page", "format": "HTML"},
-<<<<<<< HEAD
-=======
             *([{"url": "http://HOST/small/gone.csv", "format": "CSV"}] if n else []),
             *([{"url": "http://HOST/busy?times=99", "format": "CSV"}] if n == 2 else []),
->>>>>>> sources
         ],
     }
     for n in range(3)
@@ -246,13 +218,9 @@ THREE = {
 
 async def one_one(request: Request) -> Response:
     seen(request)
-<<<<<<< HEAD
-    return JSONResponse(here(request, ONE_ONE))
-=======
     if request.headers.get("if-none-match") == '"v1"':
         return Response(status_code=304)
     return JSONResponse(here(request, ONE_ONE), headers={"ETag": '"v1"'})
->>>>>>> sources
 
 
 async def three(request: Request) -> Response:
@@ -261,11 +229,7 @@ async def three(request: Request) -> Response:
 
 # ---------------------------------------------------------------------- samples, described by OpenAPI
 
-<<<<<<< HEAD
-SAMPLES = [
-=======
 SAMPLES: list[dict[str, Any]] = [
->>>>>>> sources
     {
         "identifier": {"namespace": {"organization": "lab", "name": "study"}, "name": f"S{n:03}"},
         "metadata": {

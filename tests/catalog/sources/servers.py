@@ -28,13 +28,9 @@ def free_port() -> int:
         return int(s.getsockname()[1])
 
 
-<<<<<<< HEAD
-def start(command: Sequence[str], log: Path, port: int, env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
-=======
 def start(
     command: Sequence[str], log: Path, port: int, env: Mapping[str, str] | None = None
 ) -> subprocess.Popen[bytes]:  # fmt: skip
->>>>>>> sources
     """A server once it listens on its port. Raises RuntimeError with its log."""
     with log.open("ab") as out:
         server = subprocess.Popen(command, stdout=out, stderr=out, env={**os.environ, **(env or {})}, process_group=0)

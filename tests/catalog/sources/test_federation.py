@@ -8,11 +8,7 @@ from pathlib import Path
 import pytest
 
 from firstlight.catalog.index import Card, Query, Range, Record, Variable
-<<<<<<< HEAD
-from firstlight.catalog.sources import Answer, Cache, Merged, Source, Unreachable, answers, search
-=======
 from firstlight.catalog.sources import Answer, Cache, Heard, Merged, Source, Unreachable, answers, search
->>>>>>> sources
 from firstlight.catalog.sources._answer import Progress, silent
 from firstlight.catalog.sources.dcat import Dcat
 from firstlight.catalog.sources.web import Web
@@ -120,8 +116,6 @@ def test_each_is_heard_as_it_answers() -> None:
     assert asyncio.run(order()) == ["a", "b", "c", "d"]
 
 
-<<<<<<< HEAD
-=======
 def test_whoever_listens_slowly_does_not_keep_others_from_their_work(tmp_path: Path) -> None:
     async def slowly() -> list[Heard]:
         cache = Cache(tmp_path)
@@ -135,7 +129,6 @@ def test_whoever_listens_slowly_does_not_keep_others_from_their_work(tmp_path: P
     assert [(h.provider, h.failed) for h in asyncio.run(slowly())] == [("a", ""), ("b", "")]
 
 
->>>>>>> sources
 def test_who_stops_listening_leaves_nothing_behind() -> None:
     async def first() -> int:
         stream = answers({"a": Says(), "b": Says(after=9)}, Query(), 10, 9)
@@ -148,14 +141,8 @@ def test_who_stops_listening_leaves_nothing_behind() -> None:
 
 
 def test_what_a_source_could_not_apply_is_applied_here_or_said() -> None:
-<<<<<<< HEAD
-    query = Query(
-        text="iron", ranges=(Range(variable="gap", low=1.0, high=2.0, unit="eV"),), since=5.0, where={"element": ("Fe",)}
-    )
-=======
     gap = Range(variable="gap", low=1.0, high=2.0, unit="eV")
     query = Query(text="iron", ranges=(gap,), since=5.0, where={"element": ("Fe",)})
->>>>>>> sources
     within = (Variable(name="gap", unit="eV", low=1.5, high=1.6),)
     beyond = (Variable(name="gap", unit="eV", low=2.5, high=2.6),)
     elsewhere = (Variable(name="gap", unit="meV", low=2.5, high=2.6),)
@@ -210,11 +197,7 @@ def test_damaged_entries_are_ignored_and_replaced(tmp_path: Path, damage: bytes)
     found({"a": source}, cache=cache)
     (file,) = tmp_path.rglob("*.json")
     good = file.read_bytes()
-<<<<<<< HEAD
-    file.write_bytes(damage)
-=======
     file.write_bytes(damage or good.replace(b'"key":"', b'"key":"0'))
->>>>>>> sources
     source.down = Unreachable("a", "it is down")
     assert found({"a": source}, cache=cache).hits == ()
     source.down = None
@@ -222,14 +205,11 @@ def test_damaged_entries_are_ignored_and_replaced(tmp_path: Path, damage: bytes)
     assert file.read_bytes() == good
 
 
-<<<<<<< HEAD
-=======
 def test_a_cache_is_its_owners(tmp_path: Path) -> None:
     found({"a": Says(record("a", "x"))}, cache=Cache(tmp_path / "cache"))
     assert (tmp_path / "cache").stat().st_mode & 0o077 == 0
 
 
->>>>>>> sources
 def test_a_cache_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("a file")
     merged = found({"a": Says(record("a", "x"))}, cache=Cache(tmp_path / "taken" / "cache"))

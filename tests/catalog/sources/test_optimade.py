@@ -15,11 +15,7 @@ import pytest
 from arro3.io import read_parquet
 
 from firstlight.catalog.index import Query, Range, Record
-<<<<<<< HEAD
-from firstlight.catalog.sources import Unreachable
-=======
 from firstlight.catalog.sources import Cache, Merged, Unreachable, search
->>>>>>> sources
 from firstlight.catalog.sources._optimade_filter import filter_of, reduced
 from firstlight.catalog.sources._structures import cell_of, kind_of, seconds_of, tabled
 from firstlight.catalog.sources.optimade import Optimade, _licence
@@ -29,10 +25,7 @@ from .servers import free_port, kill, program, start
 
 T = TypeVar("T")
 COUNT = 2000
-<<<<<<< HEAD
-=======
 GAP = Range(variable="_gx_band_gap", low=1.0, high=1.5, unit="eV")
->>>>>>> sources
 ELEMENTS = ("Co", "Fe", "Li", "Ni", "O", "Ti")
 
 
@@ -59,12 +52,8 @@ class Facility:
     def __init__(self, directory: Path, licence: str) -> None:
         self.directory, self.port, rng = directory, free_port(), random.Random(1)
         self.url = f"http://127.0.0.1:{self.port}"
-<<<<<<< HEAD
-        head = [{"x-optimade": {"meta": {"api_version": "1.1.0"}}}, {"type": "info", "id": "structures", "properties": {}}]
-=======
         meta = {"x-optimade": {"meta": {"api_version": "1.1.0"}}}
         head = [meta, {"type": "info", "id": "structures", "properties": {}}]
->>>>>>> sources
         lines = [*head, *(structure(n, rng) for n in range(COUNT))]
         (directory / "structures.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
         field = {"name": "band_gap", "type": "float", "unit": "eV", "description": "Band gap"}
@@ -107,11 +96,7 @@ def whole(facility: Facility, tmp_path_factory: pytest.TempPathFactory) -> tuple
 
 def run(facility: Facility, what: Callable[[Optimade], Awaitable[T]], **options: Any) -> T:
     async def asked() -> T:
-<<<<<<< HEAD
-        source = Optimade("gx", facility.url, **{"page": 100, **options})
-=======
         source = Optimade("gx", facility.url, **{"page": 500, **options})
->>>>>>> sources
         try:
             return await asyncio.wait_for(what(source), 60)
         finally:
@@ -134,11 +119,7 @@ def expected(keep: Callable[[dict[str, Any]], bool]) -> list[str]:
         (Query(text="O4Fe2"), lambda a: a["chemical_formula_reduced"] == "FeO2"),
         (Query(text="ternary"), lambda a: False),
         (Query(where={"element": ("Li", "Ti")}), lambda a: bool({"Li", "Ti"} & set(a["elements"]))),
-<<<<<<< HEAD
-        (Query(ranges=(Range(variable="_gx_band_gap", low=1.0, high=1.5, unit="eV"),)), lambda a: 1 <= a["band_gap"] <= 1.5),
-=======
         (Query(ranges=(GAP,)), lambda a: 1 <= a["band_gap"] <= 1.5),
->>>>>>> sources
         (Query(ranges=(Range(variable="nsites", high=2),)), lambda a: False),
         (Query(since=1_640_995_200.0, until=1_704_067_200.0), lambda a: a["last_modified"]["$date"][3] in "23"),
     ],
@@ -193,15 +174,6 @@ def test_a_server_killed_halfway_loses_nothing(facility: Facility, whole: tuple[
         if done >= COUNT // 2:
             facility.kill()
 
-<<<<<<< HEAD
-    with pytest.raises(Unreachable, match="gx: 127"):
-        run(facility, lambda s: s.harvest(Query(), tmp_path, killing), tries=2)
-    assert not (tmp_path / "structures.jsonl").exists()
-    facility.start()
-    told = list[int]()
-    record = run(facility, lambda s: s.harvest(Query(), tmp_path, lambda done, total: told.append(done)))
-    assert told[0] == COUNT // 2 + 100, "it began where it stood"
-=======
     cache = Cache(tmp_path / "cache", clock=lambda: 1_795_600_000.0)
 
     def asked(source: Optimade) -> Awaitable[Merged]:
@@ -218,7 +190,6 @@ def test_a_server_killed_halfway_loses_nothing(facility: Facility, whole: tuple[
     told = list[int]()
     record = run(facility, lambda s: s.harvest(Query(), tmp_path, lambda done, total: told.append(done)))
     assert told[0] == COUNT // 2 + 500, "it began where it stood"
->>>>>>> sources
     assert (record.digest, record.files) == (whole[0].digest, whole[0].files)
 
 
@@ -230,24 +201,13 @@ from firstlight.catalog.index import Query
 from firstlight.catalog.sources.optimade import Optimade
 def die(done, total):
     if done >= 1000: os.kill(os.getpid(), signal.SIGKILL)
-<<<<<<< HEAD
-asyncio.run(Optimade("gx", {facility.url!r}, page=100).harvest(Query(), Path({str(tmp_path)!r}), die))
-=======
 asyncio.run(Optimade("gx", {facility.url!r}, page=500).harvest(Query(), Path({str(tmp_path)!r}), die))
->>>>>>> sources
 """
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == -signal.SIGKILL
     with (tmp_path / "pages.jsonl").open("ab") as file:
         file.write(b'{"structures":[{"id":"torn')
     told = list[int]()
     record = run(facility, lambda s: s.harvest(Query(), tmp_path, lambda done, total: told.append(done)))
-<<<<<<< HEAD
-    assert told[0] == 1100 and record.digest == whole[0].digest
-    assert run(facility, lambda s: s.harvest(Query(), tmp_path)) == record, "what is finished is not brought again"
-
-
-def test_a_directory_with_another_harvest_is_refused(facility: Facility, whole: tuple[Record, Path], tmp_path: Path) -> None:
-=======
     assert told[0] == 1500 and record.digest == whole[0].digest
     assert run(facility, lambda s: s.harvest(Query(), tmp_path)) == record, "what is finished is not brought again"
 
@@ -255,18 +215,13 @@ def test_a_directory_with_another_harvest_is_refused(facility: Facility, whole: 
 def test_a_directory_with_another_harvest_is_refused(
     facility: Facility, whole: tuple[Record, Path], tmp_path: Path
 ) -> None:
->>>>>>> sources
     with pytest.raises(ValueError, match="another harvest"):
         run(facility, lambda s: s.harvest(Query(text="Fe O"), whole[1]))
     with pytest.raises(ValueError, match="cannot search by all of this"):
         run(facility, lambda s: s.harvest(Query(text="perovskite"), tmp_path))
 
     async def both() -> None:
-<<<<<<< HEAD
-        source = Optimade("gx", facility.url, page=10)
-=======
         source = Optimade("gx", facility.url, page=50)
->>>>>>> sources
         results = await asyncio.gather(
             *(source.harvest(Query(text="Fe O"), tmp_path / "one") for _ in range(2)), return_exceptions=True
         )
@@ -276,11 +231,7 @@ def test_a_directory_with_another_harvest_is_refused(
     asyncio.run(both())
 
 
-<<<<<<< HEAD
-def test_a_provider_that_gives_fewer_than_asked_for_is_harvested_all_the_same(facility: Facility, tmp_path: Path) -> None:
-=======
 def test_a_provider_that_gives_fewer_than_asked_for_is_harvested(facility: Facility, tmp_path: Path) -> None:
->>>>>>> sources
     query = Query(text="Fe O")
     record = run(facility, lambda s: s.harvest(query, tmp_path), page=100_000)
     assert record.rows == len(expected(lambda a: set(a["elements"]) == {"Fe", "O"}))
@@ -301,11 +252,8 @@ def test_what_is_no_optimade_is_said(houses: Houses) -> None:
         asyncio.run(asked(f"{houses.url}/v1"))
 
 
-<<<<<<< HEAD
-=======
 MILLI = Query(ranges=(Range(variable="_x_gap", low=1.0, unit="meV"),))
 NAMES = Query(ranges=(Range(variable="_x_name", low=1.0),))
->>>>>>> sources
 PROPERTIES = {"nsites": {"type": "integer"}, "_x_gap": {"type": "float", "unit": "eV"}, "_x_name": {"type": "string"}}
 
 
@@ -317,13 +265,8 @@ PROPERTIES = {"nsites": {"type": "integer"}, "_x_gap": {"type": "float", "unit":
         (Query(where={"element": ('F"e',)}), 'elements HAS ANY "F\\"e"', Query()),
         (Query(where={"observable": ("_x_gap",)}), "_x_gap IS KNOWN", Query()),
         (Query(where={"licence": ("CC0",)}), "", Query(where={"licence": ("CC0",)})),
-<<<<<<< HEAD
-        (Query(ranges=(Range(variable="_x_gap", low=1.0, unit="meV"),)), "", Query(ranges=(Range(variable="_x_gap", low=1.0, unit="meV"),))),
-        (Query(ranges=(Range(variable="_x_name", low=1.0),)), "", Query(ranges=(Range(variable="_x_name", low=1.0),))),
-=======
         (MILLI, "", MILLI),
         (NAMES, "", NAMES),
->>>>>>> sources
         (Query(ranges=(Range(variable="_x_gap", low=1e-3, unit="eV"),)), "_x_gap>=0.001", Query()),
         (Query(since=5.0), "", Query(since=5.0)),
     ],
@@ -334,26 +277,18 @@ def test_what_a_filter_does_not_say_is_left(query: Query, filter: str, left: Que
 
 @pytest.mark.parametrize(
     ("formula", "expected"),
-<<<<<<< HEAD
-    [("Fe4O6", "Fe2O3"), ("O", "O"), ("NaCl", "ClNa"), ("iron", ""), ("Fe2O3x", ""), ("", ""), ("Xx2", ""), ("H2O", "H2O")],
-=======
     [
         ("Fe4O6", "Fe2O3"), ("O", "O"), ("NaCl", "ClNa"), ("iron", ""), ("Fe2O3x", ""),
         ("", ""), ("Xx2", ""), ("OH2", "H2O"),
     ],
->>>>>>> sources
 )  # fmt: skip
 def test_formulae_are_reduced(formula: str, expected: str) -> None:
     assert reduced(formula) == expected
 
 
 def test_damaged_numbers_are_missing_and_not_invented() -> None:
-<<<<<<< HEAD
-    entry = {"id": "x", "attributes": {"nsites": "three", "lattice_vectors": [[1, 0], [0, 1]], "_x_gap": None, "_x_l": [1]}}
-=======
     said = {"nsites": "three", "lattice_vectors": [[1, 0], [0, 1]], "_x_gap": None, "_x_l": [1]}
     entry = {"id": "x", "attributes": said}
->>>>>>> sources
     table = tabled([json.dumps(entry).encode()], {"_x_gap": {"type": "float"}, "_x_l": {"type": "list"}})
     missing = {v.name: (v.missing, v.low) for v in table.variables}
     assert missing["nsites"] == (1, None) and missing["a"] == (1, None) and missing["_x_gap"] == (1, None)

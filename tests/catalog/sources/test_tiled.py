@@ -25,10 +25,7 @@ from .servers import free_port, program, running
 
 T = TypeVar("T")
 KEYS = {"temperature": "sample.temperature", "element": "elements", "created": "created"}
-<<<<<<< HEAD
-=======
 WARM = Range(variable="temperature", low=22.0, high=24.0, unit="degC")
->>>>>>> sources
 FILLING = str(Path(__file__).with_name("tiled_filling.py"))
 
 
@@ -39,12 +36,6 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         program("tiled"), "serve", "catalog", str(home / "catalog.db"), "-w", str(home / "data"), "--init",
         "--api-key", "secret", "--port", str(port),
     ]  # fmt: skip
-<<<<<<< HEAD
-    with running(command, home / "log", port):
-        url = f"http://127.0.0.1:{port}"
-        client(url, "fill")
-        yield url
-=======
     url = f"http://127.0.0.1:{port}"
     # It waits for the server, as both are slow to start.
     with subprocess.Popen([program("python"), FILLING, url, "fill"]) as filling:
@@ -54,7 +45,6 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
                 yield url
         finally:
             filling.kill()
->>>>>>> sources
 
 
 def client(url: str, *words: str) -> str:
@@ -82,11 +72,7 @@ def run(url: str, what: Callable[[Tiled], Awaitable[T]], **options: Any) -> T:
         (Query(text="image"), {"detector image"}),
         (Query(text="a-b OR (c"), set()),
         (Query(where={"element": ("Ti",)}), {f"scan {n}" for n in range(0, 12, 2)}),
-<<<<<<< HEAD
-        (Query(ranges=(Range(variable="temperature", low=22.0, high=24.0, unit="degC"),)), {"scan 2", "scan 3", "scan 4"}),
-=======
         (Query(ranges=(WARM,)), {"scan 2", "scan 3", "scan 4"}),
->>>>>>> sources
         (Query(text="scan", since=1.7e9 + 10), {"scan 10", "scan 11"}),
     ],
 )  # fmt: skip
@@ -205,11 +191,7 @@ def test_a_dataset_is_published_once_and_read_back_equal(url: str, tmp_path: Pat
     assert found == msgspec.structs.replace(record, **own)
     run(url, lambda s: s.fetch("tl/alloys", tmp_path / "back"))
     back, sent = (read_parquet(p).read_all() for p in (tmp_path / "back" / "data.parquet", files["table.parquet"]))
-<<<<<<< HEAD
-    assert back.column_names == ["x", "gx_gap", "n", "phase"]
-=======
     assert back.column_names == ["x", "_gx_gap", "n", "phase"]
->>>>>>> sources
     assert [back[n].to_pylist() for n in range(4)] == [sent[n].to_pylist() for n in range(4)]
     assert json.loads((tmp_path / "back" / "metadata.json").read_text())["renamed"] == {"gx_gap": "_gx_gap"}
     assert json.loads(client(url, "read", "alloys"))["phase"] == ["β"] * 3, "others read it with their own client"
@@ -225,10 +207,7 @@ def test_a_key_of_another_dataset_is_refused(url: str, tmp_path: Path) -> None:
 
 def test_what_was_left_halfway_is_completed(url: str, tmp_path: Path) -> None:
     record, files = dataset(tmp_path, mark="half")
-<<<<<<< HEAD
-=======
     record = msgspec.structs.replace(record, card=Card(title="Left halfway"))
->>>>>>> sources
     code = f"""
 import asyncio, os, signal, sys
 from pathlib import Path
@@ -244,15 +223,11 @@ asyncio.run(Tiled("tl", {url!r}, api_key="secret").publish(record, files, "half"
 """
     killed = subprocess.run([sys.executable, "-c", code], input=msgspec.json.encode(record), timeout=30)
     assert killed.returncode == -signal.SIGKILL
-<<<<<<< HEAD
-    assert run(url, lambda s: s.publish(record, files, "half")) == f"{url}/api/v1/metadata/half"
-=======
     assert run(url, lambda s: s.search(Query(text="left halfway"), 9)).records == ()
     with pytest.raises(Unreachable, match="publish it again"):
         run(url, lambda s: s.fetch("tl/half", tmp_path / "early"))
     assert run(url, lambda s: s.publish(record, files, "half")) == f"{url}/api/v1/metadata/half"
     assert [r.id for r in run(url, lambda s: s.search(Query(text="left halfway"), 9)).records] == ["tl/half"]
->>>>>>> sources
     run(url, lambda s: s.fetch("tl/half", tmp_path / "back"))
     assert read_parquet(tmp_path / "back" / "data.parquet").read_all()["phase"].to_pylist() == ["βhalf"] * 3
     assert json.loads((tmp_path / "back" / "metadata.json").read_text())["complete"] is True
@@ -266,11 +241,7 @@ def test_many_rows_go_in_parts_and_several_tables_in_a_container(
     run(url, lambda s: s.publish(record, files, "long"))
     fetched = run(url, lambda s: s.fetch("tl/long", tmp_path / "back"))
     parts = [read_parquet(tmp_path / "back" / f"data-0000{n}.parquet").read_all()["n"].to_pylist() for n in range(3)]
-<<<<<<< HEAD
-    assert sum(parts, []) == list(range(100)) and len(fetched.files) == 4
-=======
     assert [n for part in parts for n in part] == list(range(100)) and len(fetched.files) == 4
->>>>>>> sources
     _, more = dataset(tmp_path / "more", mark="more")
     both = {"a.parquet": files["table.parquet"], "b/c.parquet": more["table.parquet"], "notes.txt": tmp_path}
     run(url, lambda s: s.publish(msgspec.structs.replace(record, digest="sha256:2", files=()), both, "several"))
@@ -295,11 +266,7 @@ def test_what_is_no_table_is_not_published(url: str, tmp_path: Path, content: by
 
 
 def test_who_may_not_is_told_so(url: str, tmp_path: Path) -> None:
-<<<<<<< HEAD
-    with pytest.raises(Unreachable, match="401.*option token"):
-=======
     with pytest.raises(Unreachable, match=r"401.*option token"):
->>>>>>> sources
         run(url, lambda s: s.search(Query(), 1), api_key="wrong")
     with pytest.raises(LookupError):
         run(url, lambda s: s.fetch("tl/nope", tmp_path))

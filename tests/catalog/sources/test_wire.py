@@ -66,11 +66,8 @@ def test_patience_ends(houses: Houses) -> None:
 def test_junk_and_answers_without_end_are_refused(houses: Houses) -> None:
     with pytest.raises(Unreachable, match="no JSON"):
         asked(houses, "/junk?key=j")
-<<<<<<< HEAD
-=======
     with pytest.raises(Unreachable, match="no JSON"):
         asked(houses, "/junk?key=j&deep")
->>>>>>> sources
     with pytest.raises(Unreachable, match="more than 1000000 bytes"):
         asked(houses, "/endless", most=1_000_000)
     with pytest.raises(Unreachable, match=r"longer than 0\.3 s"):
@@ -135,13 +132,7 @@ def test_a_name_is_not_resolved_a_second_time_after_it_was_judged(houses: Houses
         return ["127.0.0.1"]
 
     port = houses.url.rpartition(":")[2]
-<<<<<<< HEAD
-    said = run(
-        Wire("w", houses.url, resolve=resolve), lambda w: w.json(f"http://nowhere.invalid:{port}/whoami?key=re")
-    )
-=======
     said = run(Wire("w", houses.url, resolve=resolve), lambda w: w.json(f"http://nowhere.invalid:{port}/whoami?key=re"))
->>>>>>> sources
     assert said["headers"]["host"] == f"nowhere.invalid:{port}" and "nowhere.invalid" in judged
 
 
