@@ -13,9 +13,10 @@ from msgspec.structs import replace
 
 from firstlight import core
 from firstlight.catalog import FileCatalog
+from firstlight.catalog._records import cited
 from firstlight.catalog.index import Found, Query, Record, Variable
 from firstlight.catalog.library import Library
-from firstlight.catalog.warm import cited, earlier_trials
+from firstlight.catalog.warm import earlier_trials
 from firstlight.testing.catalog import campaign_of, row_of, some_spec
 from firstlight.units import PintUnits
 

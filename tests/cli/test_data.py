@@ -158,6 +158,10 @@ def test_a_campaign_begins_with_earlier_data(shore: Shore, tmp_path: Path) -> No
     assert all(283.15 <= row["x"] <= 293.15 for row in rows[:3])
     made = mine.read("data", "show", "next")
     assert (made["used"], made["upstream"], made["synthetic"]) == ([films["id"]], [films["id"]], True)
+    told = mine.read("data", "trace", "next")["provenance"]
+    origin = next(name for name, entity in told["entity"].items() if entity.get("prov:label") == films["id"])
+    derived = [r for r in told["wasDerivedFrom"].values() if r["prov:usedEntity"] == origin]
+    assert len(derived) >= 3
     down = {"downstream": [made["id"]], "campaigns": ["next"]}
     assert {key: mine.read("data", "show", "films")[key] for key in down} == down
     assert f"{made['id']}, campaign next" in mine.do("data", "show", "films")

@@ -373,6 +373,15 @@ def test_one_search_asks_ours_and_others(desk: Desk, cells: Path, optimade: str)
     assert "no answer of gone" in said.stderr
 
 
+def test_one_thing_is_brought_from_a_source(desk: Desk, optimade: str) -> None:
+    desk.do("source", "add", "reference", "optimade", f"base_url={optimade}", "private=true")
+    (hit, *_) = desk.read("data", "search", "--source", "reference", "--limit", "1")["hits"]
+    made = desk.read("data", "add", hit["record"]["id"], "--set", "licence=CC0-1.0")
+    shown = desk.read("data", "show", made["id"])
+    assert (shown["provider"], shown["elements"], shown["card"]["licence"]) == ("reference", ["Ac", "O"], "CC0-1.0")
+    assert shown["address"].startswith(optimade)
+
+
 def test_a_harvest_is_a_dataset_with_its_origin(desk: Desk, optimade: str) -> None:
     desk.do("source", "add", "reference", "optimade", f"base_url={optimade}", "private=true", "page=5")
     made = desk.read("data", "harvest", "reference", "--name", "minerals", "--set", "licence=CC-BY-4.0")

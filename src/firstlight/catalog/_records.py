@@ -1,6 +1,7 @@
 """What the catalog knows of a dataset, so that it can be found, judged and traced."""
 
 import hashlib
+import re
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
@@ -158,3 +159,12 @@ def digest_of_files(files: Sequence[File]) -> str:
         return files[0].digest
     lines = [f"{file.digest.removeprefix('sha256:')}  {file.path}\n" for file in sorted(files, key=lambda f: f.path)]
     return f"sha256:{hashlib.sha256(''.join(lines).encode()).hexdigest()}"
+
+
+_CITED = re.compile(r"(\S+@[0-9a-f]{12})#(.+)", re.DOTALL)
+
+
+def cited(source: str) -> tuple[str, str] | None:
+    """The dataset that a trial is from, and which of its rows it is; None where it is from none."""
+    read = _CITED.fullmatch(source)
+    return (read[1], read[2]) if read else None

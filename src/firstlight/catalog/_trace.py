@@ -8,7 +8,7 @@ from firstlight import core
 from firstlight.core import Failure, Measured
 
 from ._graph import Activity, Agent, AgentKind, Entity, EntityKind, Provenance
-from ._records import Record
+from ._records import Record, cited
 
 
 def trace(entries: Iterable[core.Entry], record: Record) -> Provenance:
@@ -361,15 +361,17 @@ class _Tracer:
         trial = _Open(core.TrialProposed(trial=fact.trial, point=fact.point, actions=()), entry.at)
         new, found = self._made_by(trial, fact.trial, fact.outcome)
         self._entities |= {e.id: e for e in trial.entities}
+        known = cited(fact.source)
+        origin = [self._entity(f"dataset/{known[0]}", known[0], "dataset")] if known else []
         row = self._rows[fact.trial] = self._entity(
-            f"row/{fact.trial}", f"row of {fact.trial}", "observation", "", tuple(trial.seen)
+            f"row/{fact.trial}", f"row of {fact.trial}", "observation", "", (*trial.seen, *origin)
         )
         status = f"failed: {fact.outcome.cause}" if isinstance(fact.outcome, Failure) else "succeeded"
         self._activities.append(
             Activity(id=f"import/{fact.trial}", name=f"{fact.trial}, performed elsewhere", kind="import",
-                     started=entry.at, ended=entry.at, status=status, agents=(self._who(entry.by),), used=tuple(found),
+                     started=entry.at, ended=entry.at, status=status, agents=(self._who(entry.by),),
                      settings={"point": fact.point | fact.outcome.as_run, "source": fact.source},
-                     generated=(*new, row))
+                     used=(*found, *origin), generated=(*new, row))
         )  # fmt: skip
 
     def _amend(self, fact: core.Amendment, entry: core.Entry) -> None:

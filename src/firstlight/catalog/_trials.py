@@ -12,7 +12,7 @@ import msgspec
 from firstlight.core import CampaignSpec, Categorical, Row, Value
 
 from ._export import replace
-from ._records import Card, File, Record, Role, Variable
+from ._records import Card, File, Record, Role, Variable, cited
 from ._shelf import read_from
 from ._table import Column
 from .index import Index
@@ -93,13 +93,13 @@ def trial_record(heading: Heading, row: Row, digest: str) -> Record:
         unit = seen.unit or units.get(name, "")
         variables.append(Variable(name, "observable", unit, seen.value, seen.value))
     tags["outcome"] = row.failure.cause if row.failure else "rejected" if row.rejected else "succeeded"
-    source, _, _ = row.source.partition("#")
+    known = cited(row.source)
     return Record(
         id=f"{row.trial}@{digest.removeprefix('sha256:')[:12]}", name=row.trial, digest=digest, kind="trial",
         created=row.ended, rows=1, variables=tuple(variables), campaign=spec.id, tags=tags,
         facilities=tuple(dict.fromkeys(span.facility for span in row.spans)),
         instruments=tuple(dict.fromkeys(span.instrument for span in row.spans if span.instrument)),
-        models=(spec.model,) if spec.model else (), used=(source,) if "@" in source else (),
+        models=(spec.model,) if spec.model else (), used=(known[0],) if known else (),
         synthetic=is_synthetic(heading, row),
     )  # fmt: skip
 
@@ -114,7 +114,7 @@ def dataset_record(about: Mapping[str, Any], table: Sequence[Column], rows: Sequ
         created=datetime.fromisoformat(about["created"]).timestamp(),
         variables=tuple(_variable(column) for column in table if column.role in _ROLES),
         campaign=about["campaign"], software=about["versions"], synthetic=bool(about.get("synthetic")),
-        used=tuple(sorted({row.source.partition("#")[0] for row in rows if "@" in row.source})),
+        used=tuple(sorted({known[0] for row in rows if (known := cited(row.source))})),
         files=(File("trials.parquet", "", 0, "application/vnd.apache.parquet"),),
         facilities=tuple(sorted({span.facility for span in spans})),
         instruments=tuple(sorted({span.instrument for span in spans if span.instrument})),

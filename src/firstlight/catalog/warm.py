@@ -1,6 +1,5 @@
 """Earlier data for a new campaign: rows of datasets as trials that it need not perform again."""
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -21,13 +20,11 @@ from firstlight.core import (
     Value,
 )
 
-from ._records import Record
+from ._records import Record, cited
 from .index import Found
 from .library import Library
 
 Convert = Callable[[float, str, str], float]
-
-_CITED = re.compile(r"(\S+@[0-9a-f]{12})#(.+)", re.DOTALL)
 
 
 class Earlier(Value, frozen=True):
@@ -40,12 +37,6 @@ class Earlier(Value, frozen=True):
 
 class _LeftOut(Exception):
     """A row says nothing to this campaign; the message says why."""
-
-
-def cited(source: str) -> tuple[str, str] | None:
-    """The dataset that a trial is from, and which of its rows it is; None where it is from none."""
-    read = _CITED.fullmatch(source)
-    return (read[1], read[2]) if read else None
 
 
 def earlier_trials(library: Library, found: Sequence[Found], spec: CampaignSpec, convert: Convert) -> Earlier:

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -84,11 +85,9 @@ async def add(
             if check:
                 here.tell(document, _shown(drafted, quality))
                 return
-            if here.live and not yes:
+            if here.live and sys.stdin.isatty() and not yes:
                 here.say(_shown(drafted, quality))
-                whole = _ask(here, whole)
-                if not Confirm.ask("Keep them", console=here.out, default=True):
-                    raise Problem(Exit.REFUSED, "nothing was kept")
+                whole = _asked(here, whole)
             elif not here.as_json:
                 here.say(_shown(drafted, quality))
             more: dict[str, Any] = {"synthetic": True} if synthetic else {}
@@ -190,7 +189,7 @@ async def _brought(here: Here, app: "parts.app.App", place: str, to: Path) -> "R
     """What an address or a source has, in the directory; None for a file of this machine."""
     name = place.partition("/")[0]
     web = place.startswith(("http://", "https://"))
-    if not web and name not in app.settings.sources:
+    if not web and (name not in app.settings.sources or _is_here(place)):
         return None
     with _bar(here, "from elsewhere", 0) as advance:
         try:
@@ -202,6 +201,10 @@ async def _brought(here: Here, app: "parts.app.App", place: str, to: Path) -> "R
             raise Problem(Exit.UNAVAILABLE, str(error), hint=hint) from error
         except (LookupError, ValueError) as error:
             raise Problem(Exit.BAD_INPUT, str(error)) from error
+
+
+def _is_here(place: str) -> bool:
+    return Path(place).expanduser().exists()
 
 
 def _here(place: str) -> Path:
@@ -266,6 +269,17 @@ def _roles(given: "list[str] | tuple[()]") -> dict[str, Any]:
             raise Problem(Exit.BAD_INPUT, f"{text!r} is not VARIABLE=ROLE", hint=hint)
         found[name] = role
     return found
+
+
+def _asked(here: Here, card: "Card") -> "Card":
+    """The card as a person completes it; the problem where it is not to be kept after all."""
+    try:
+        card = _ask(here, card)
+        if Confirm.ask("Keep them", console=here.out, default=True):
+            return card
+    except EOFError:
+        here.say("")
+    raise Problem(Exit.REFUSED, "nothing was kept")
 
 
 def _ask(here: Here, card: "Card") -> "Card":

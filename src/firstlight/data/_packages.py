@@ -3,7 +3,7 @@
 import asyncio
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +78,9 @@ async def trace(app: App, record: Record) -> provenance.Provenance:
         return provenance.from_prov_json(kept)
     entries = [entry async for entry in app.journal.read(record.campaign)] if record.campaign else []
     if entries:
-        return await asyncio.to_thread(provenance.trace, entries, record)
+        # A version that was kept and, for a crash, never recorded as published, is in no journal.
+        with suppress(ValueError):
+            return await asyncio.to_thread(provenance.trace, entries, record)
     return provenance.of_import(record, "", {})
 
 
