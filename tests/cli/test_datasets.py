@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 import zipfile
 from collections.abc import Iterator
 from functools import partial
@@ -298,6 +299,67 @@ def test_a_full_disk_is_said_and_leaves_nothing(desk: Desk, tmp_path: Path, most
     assert "File too large" in done.stderr
     assert desk.read("data", "search")["total"] == 0
     assert [p for p in desk.kept() if "records" in p.parts or p.name.startswith(".")] == []
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[str]:
+    """An S3-like server with a bucket."""
+    moto = Path(sys.prefix) / "fabric" / "bin" / "moto_server"
+    if not moto.exists():
+        pytest.skip("there is no environment fabric: make setup-fabric")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with subprocess.Popen(
+        [moto, "-H", "127.0.0.1", "-p", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as server:
+        request = urllib.request.Request(f"http://127.0.0.1:{port}/bucket", method="PUT")
+        for _ in range(200):
+            with contextlib.suppress(OSError), urllib.request.urlopen(request):
+                break
+            time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}"
+        server.kill()
+
+
+def test_data_are_in_an_object_store_that_hosts_share(
+    desk: Desk, cells: Path, tmp_path: Path, s3: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "me")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hidden")
+    other = Desk(tmp_path / "other")
+    for home in (desk.home, other.home):
+        home.mkdir()
+        (home / "firstlight.toml").write_text(
+            f'[catalog]\nstore = "s3://bucket/lab"\nendpoint = "{s3}"\nregion = "us-east-1"\n'
+        )
+    made = desk.read("data", "add", str(cells), "--set", "licence=CC0-1.0")
+    assert [p for p in desk.home.rglob("*") if "sha256" in p.parts or "records" in p.parts] == []
+    assert other.read("data", "show", "cells")["digest"] == made["digest"]
+    assert other.read("data", "query", "SELECT count(*) FROM cells")["rows"] == [[8]]
+    assert other.read("data", "verify") == {"verified": 1, "wrong": {}}
+    crate = other.read("data", "export", "cells", "--output", str(tmp_path / "crate"))["path"]
+    assert Desk(tmp_path / "third").read("data", "import", crate)["digest"] == made["digest"]
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ('[catalog]\nstore = "ftp://x"\n', "ftp:// is no store that is known"),
+        ('[catalog]\nindex = "here"\n', "catalog.index is none that is known"),
+        ('[catalog]\ncolour = "red"\n', "there is no option 'colour' of the catalog"),
+        ("[catalog]\nstore = 3\n", "catalog.store is not text"),
+        ("catalog = 3\n", "catalog is a table"),
+        ("sources = 3\n", "sources are tables"),
+        ('[facilities.local]\nmeasures = "yes"\n', "measures is true or false"),
+    ],
+)
+def test_settings_that_cannot_be_are_said(desk: Desk, text: str, why: str) -> None:
+    desk.home.mkdir()
+    (desk.home / "firstlight.toml").write_text(text)
+    done = desk.done("data", "search")
+    assert done.exit_code not in (0, 1)
+    assert why in done.stderr
 
 
 # ------------------------------------------------------------------ other people's
