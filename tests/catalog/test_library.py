@@ -6,9 +6,11 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from msgspec.structs import replace
+from psycopg.conninfo import conninfo_to_dict
 
 from firstlight import core
 from firstlight.catalog import FileCatalog
@@ -17,6 +19,7 @@ from firstlight.catalog.library import Library
 from firstlight.catalog.store import Damaged, Store
 from firstlight.core import Row, Span
 from firstlight.testing.catalog import campaign_of, row_of, some_spec
+from firstlight.testing.journal import postgres_server
 
 CAMPAIGN = campaign_of(some_spec())
 
@@ -224,3 +227,25 @@ def test_many_are_added_together_as_one_by_one(tmp_path: Path) -> None:
             all_.add_all([(Record(id="", name="e", digest=""), {"a": b"1"}),
                           (Record(id="", name="f", digest=""), {"../a": b"1"})])  # fmt: skip
         assert all_.index.search(Query(text="e "), 5).total == 0
+
+
+def test_two_sites_share_an_index_and_each_has_its_own_rows(tmp_path: Path) -> None:
+    """In a real PostgreSQL: what one adds the other finds, and trials of both are there."""
+    with postgres_server() as said:
+        server = conninfo_to_dict(said)
+        address = f"postgresql://{server['user']}@/postgres?host={quote(str(server['host']), safe='')}"
+        store = Store(tmp_path / "shared")
+        for site in ("here", "there"):
+            campaign = campaign_of(some_spec(site))
+            catalog = FileCatalog(tmp_path / site)
+            asyncio.run(catalog.ingest(campaign, row_of(1, site)))
+        with Library(tmp_path / "here", store, address) as one, Library(tmp_path / "there", store, address) as two:
+            record = added(one)
+            assert two.index.get(record.id).record == record
+            assert two.file(record.files[0]).read_bytes() == b"x\ninks\n"
+            assert [f.record.id for f in two.retract(record.id, "wrong scale", "ben")] == []
+            assert one.index.get("inks").retracted == "wrong scale"
+            assert {f.record.name for f in trials(one).found} | {f.record.name for f in trials(two).found} == {
+                "here.1", "there.1",
+            }  # fmt: skip
+            assert trials(one).total == 2
