@@ -154,7 +154,7 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path) -> None:
 def test_memory_does_not_grow_with_a_file(tmp_path: Path) -> None:
     file = tmp_path / "large.bin"
     with open(file, "wb") as out:
-        out.truncate(1_500_000_000)
+        out.truncate(500_000_000)
     code = (
         "import resource, sys; from pathlib import Path; from firstlight.catalog.store import Store;"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss; Store(sys.argv[1]).put(Path(sys.argv[2]));"

@@ -261,7 +261,7 @@ def test_damage_is_found_by_verify(desk: Desk, cells: Path) -> None:
     assert file.name in done.output
 
 
-def large(tmp_path: Path, rows: int = 400_000) -> Path:
+def large(tmp_path: Path, rows: int = 150_000) -> Path:
     file = tmp_path / "large.csv"
     file.write_text("a,b,c\n" + "".join(f"{i},{i * 0.5},{i % 7}\n" for i in range(rows)))
     return file
@@ -270,7 +270,7 @@ def large(tmp_path: Path, rows: int = 400_000) -> Path:
 PROGRAM = [sys.executable, "-c", "from firstlight.cli import main; main()"]
 
 
-@pytest.mark.parametrize("after", [0.4, 1.0, 1.6])
+@pytest.mark.parametrize("after", [0.6, 1.2])
 def test_kill_9_while_adding_leaves_all_or_nothing(desk: Desk, tmp_path: Path, after: float) -> None:
     words = ["data", "add", str(large(tmp_path)), "--yes", "--data-dir", str(desk.home)]
     with subprocess.Popen([*PROGRAM, *words], stdout=subprocess.DEVNULL) as adding:
@@ -281,18 +281,18 @@ def test_kill_9_while_adding_leaves_all_or_nothing(desk: Desk, tmp_path: Path, a
     assert found["total"] in (0, 1)
     assert desk.read("data", "verify") == {"verified": found["total"], "wrong": {}}
     made = desk.read("data", "add", str(large(tmp_path)))
-    assert (made["rows"], made["version"]) == (400_000, 1)
+    assert (made["rows"], made["version"]) == (150_000, 1)
     assert desk.read("data", "verify") == {"verified": 1, "wrong": {}}
 
 
-@pytest.mark.parametrize("most", [1_000_000, 8_000_000])
+@pytest.mark.parametrize("most", [200_000, 2_000_000])
 def test_a_full_disk_is_said_and_leaves_nothing(desk: Desk, tmp_path: Path, most: int) -> None:
     """Where it is full while the table is written, and while the file is kept."""
     limit = (
         f"import resource, signal; resource.setrlimit(resource.RLIMIT_FSIZE, ({most}, {most}));"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); from firstlight.cli import main; main()"
     )
-    words = ["data", "add", str(large(tmp_path, 900_000)), "--yes", "--data-dir", str(desk.home)]
+    words = ["data", "add", str(large(tmp_path)), "--yes", "--data-dir", str(desk.home)]
     done = subprocess.run([sys.executable, "-c", limit, *words], capture_output=True, text=True)
     assert done.returncode not in (0, 1), done.stderr
     assert "Traceback" not in done.stderr

@@ -2,8 +2,6 @@
 
 import csv
 import io
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,6 +14,7 @@ from arro3.io import write_parquet
 from firstlight.core import CampaignSpec, Row
 
 from ._table import Column, Kind, columns
+from .store import write_file
 
 Format = Literal["csv", "parquet", "json"]
 
@@ -44,7 +43,7 @@ def export(
     table = columns(spec, rows)
     about = describe(spec, rows, table, versions or {})
     content = {"csv": _csv, "json": _json, "parquet": parquet}[to](table, about)
-    replace(Path(path), content)
+    write_file(Path(path), [content])
 
 
 def describe(
@@ -106,19 +105,3 @@ def _plain(kind: Kind, value: object) -> object:
 def _iso(at: float) -> str:
     """Seconds since 1970 as ISO 8601 in UTC, to the microsecond."""
     return (_EPOCH + timedelta(microseconds=round(at * 1e6))).isoformat(timespec="microseconds").replace("+00:00", "Z")
-
-
-def replace(path: Path, content: bytes) -> None:
-    """Make `path` hold this content, durably, at one stroke."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file, private = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(file, "wb") as out:
-            out.write(content)
-            out.flush()
-            os.fsync(out.fileno())
-        os.chmod(private, 0o644)
-        os.replace(private, path)
-    except BaseException:
-        Path(private).unlink(missing_ok=True)
-        raise

@@ -11,6 +11,8 @@ import msgspec
 
 from firstlight.core import Row, Value
 
+from .store import sync_directory
+
 _row = msgspec.json.Decoder(Row)
 _encoder = msgspec.json.Encoder(order="deterministic")
 
@@ -103,7 +105,7 @@ class Shelf:
                 raise
             self._size = before + len(content)
         if fresh:
-            _sync_directory(self._path.parent)
+            sync_directory(self._path.parent)
 
     def _catch_up(self) -> None:
         """Read the file again where it is not as this process left it: at the start, and after another one wrote."""
@@ -160,11 +162,3 @@ def _sound(text: bytes) -> tuple[str, Row] | None:
     except msgspec.MsgspecError:
         return None
     return (read.digest, row) if text.endswith(b"\n") and digest(bytes(read.row)) == read.digest else None
-
-
-def _sync_directory(path: Path) -> None:
-    file = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)

@@ -11,11 +11,11 @@ import msgspec
 
 from firstlight.core import CampaignSpec, Categorical, Row, Value
 
-from ._export import replace
 from ._records import Card, File, Record, Role, Variable, cited
 from ._shelf import read_from
 from ._table import Column
 from .index import Index
+from .store import write_file
 
 _BATCH = 1_000
 
@@ -40,7 +40,7 @@ class Shelves:
     def write_heading(self, heading: Heading) -> None:
         """Say what a campaign's rows are. Raises OSError."""
         content = msgspec.json.encode(heading, order="deterministic")
-        replace(self.rows(heading.spec.id).with_suffix(".json"), content)
+        write_file(self.rows(heading.spec.id).with_suffix(".json"), [content])
 
     def heading(self, campaign: str) -> Heading | None:
         """What a campaign's rows are, None where nobody has said."""

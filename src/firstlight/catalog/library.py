@@ -1,9 +1,8 @@
 """All that a catalog has: bytes, records, where they come from, and the index by which they are found."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import quote
 
 import msgspec
@@ -12,17 +11,13 @@ from msgspec.structs import replace
 from ._records import File, Record, digest_of_files
 from ._trials import Shelves
 from .index import Found, Index
-from .store import Progress, Store
+from .store import Progress, Store, digest_of, digest_of_bytes
 
-T = TypeVar("T")
-U = TypeVar("U")
 Convert = Callable[[float, str, str], float]
 Files = Mapping[str, "Path | bytes | File"]
 """What is in a dataset: where each file is, or its bytes, or that they are kept already."""
 Describe = Callable[[Record], Mapping[str, Any]]
 """How a dataset came to be, as a document."""
-_AT_ONCE = 16
-"""Files that wait for the disk together."""
 
 _record = msgspec.json.Decoder(Record)
 _encode = msgspec.json.Encoder(order="deterministic").encode
@@ -100,28 +95,49 @@ class Library:
     ) -> list[Found]:  # fmt: skip
         """Keep many datasets, as `add` does each: all can be found, or none of those that are new. They wait for the
         disk together, which makes hundreds of them several times as quick as one after the other."""
-        jobs = [(n, path) for n, (_, files) in enumerate(datasets) for path in sorted(files)]
-        of_each: dict[int, list[File]] = {}
-        kept = _each(lambda job: self._keep(job[1], datasets[job[0]][1][job[1]], datasets[job[0]][0], progress), jobs)
-        for (n, _), file in zip(jobs, kept, strict=True):
-            of_each.setdefault(n, []).append(file)
-        records = [self._whole(record, of_each.get(n, [])) for n, (record, _) in enumerate(datasets)]
+        bytes_ = dict[str, Path | bytes]()
+        records = list[Record]()
+        for record, files in datasets:
+            kept = [self._file(path, content, record, bytes_) for path, content in sorted(files.items())]
+            records.append(self._whole(record, kept))
+        documents = {}
         if describe is not None:
-            _each(lambda record: self.describe(record.id, describe(record)), records)
-        return self._admit(records)
+            documents = {_document("provenance", r.id): _encode(describe(r)) for r in records}
+        return self._admit(records, bytes_, documents, progress)
 
     def admit(self, record: Record, provenance: Mapping[str, Any] | None = None) -> Found:
         """Take in a record as it is, whose bytes are here already (or nowhere). Raises ValueError where its id is known
         with another digest."""
-        if provenance is not None:
-            self.describe(record.id, provenance)
-        return self._admit([record])[0]
+        told = {} if provenance is None else {_document("provenance", record.id): _encode(provenance)}
+        return self._admit([record], {}, told)[0]
 
-    def _admit(self, records: Sequence[Record]) -> list[Found]:
+    def _admit(
+        self, records: Sequence[Record], contents: Mapping[str, Path | bytes], documents: Mapping[str, bytes],
+        progress: Progress | None = None,
+    ) -> list[Found]:  # fmt: skip
         known = {found.record.id for found in self._known([record.id for record in records])}
-        new = [record for record in records if record.id not in known]
-        _each(lambda r: self.store.write(_document("records", r.id), _encode(r)), new)
+        new = {_document("records", r.id): _encode(r) for r in records if r.id not in known}
+        self.store.put_all(contents, {**documents, **new}, progress)
         return self._opened.add(records)
+
+    def _file(
+        self, path: str, content: Path | bytes | File, record: Record, bytes_: dict[str, Path | bytes]
+    ) -> File:  # fmt: skip
+        """A file of a dataset; its bytes, where they are to be kept, are noted by their digest."""
+        if path.startswith("/") or any(part in ("", ".", "..") for part in path.split("/")):
+            raise ValueError(f"{path!r} cannot be the path of a file in a dataset: it leads out of it")
+        if isinstance(content, File):
+            # Where our bytes are elsewhere, whoever reads them there finds nothing of what is lent to us here.
+            if self.store.remote and not self.store.holds(content.digest):
+                bytes_[content.digest] = self.file(content)
+            return content
+        if isinstance(content, bytes):
+            digest, size = digest_of_bytes(content), len(content)
+        else:
+            digest, size = digest_of(content)
+        bytes_[digest] = content
+        told = next((file.media_type for file in record.files if file.path == path), "")
+        return File(path=path, digest=digest, size=size, media_type=told)
 
     def _whole(self, record: Record, files: Sequence[File]) -> Record:
         """A record with what follows from its files and from what it was made of."""
@@ -131,10 +147,6 @@ class Library:
             id=f"{record.name}@{digest.removeprefix('sha256:')[:12]}",
             synthetic=record.synthetic or any(found.record.synthetic for found in self._known(record.used)),
         )  # fmt: skip
-
-    def describe(self, id: str, provenance: Mapping[str, Any]) -> None:
-        """Keep how something came to be."""
-        self.store.write(_document("provenance", id), _encode(provenance))
 
     def retract(self, id: str, reason: str, by: str) -> list[Found]:
         """Say that something is not to be used any more; all that was made from it. Raises LookupError, ValueError."""
@@ -185,26 +197,6 @@ class Library:
 
     # ------------------------------------------------------------------
 
-    def _keep(
-        self, path: str, content: Path | bytes | File, record: Record, progress: Progress | None = None
-    ) -> File:  # fmt: skip
-        if path.startswith("/") or any(part in ("", ".", "..") for part in path.split("/")):
-            raise ValueError(f"{path!r} cannot be the path of a file in a dataset: it leads out of it")
-        if isinstance(content, File):
-            return self._kept_here(content)
-        if isinstance(content, bytes):
-            digest, size = self.store.put_bytes(content), len(content)
-        else:
-            digest, size = self.store.put(content, progress)
-        told = next((file.media_type for file in record.files if file.path == path), "")
-        return File(path=path, digest=digest, size=size, media_type=told)
-
-    def _kept_here(self, file: File) -> File:
-        """Where our own bytes are elsewhere, whoever reads them there finds nothing of what is lent to us here."""
-        if self.store.remote and not self.store.holds(file.digest):
-            self.store.put(self.file(file))
-        return file
-
     def _known(self, ids: Sequence[str]) -> Iterator[Found]:
         for id in ids:
             try:
@@ -227,14 +219,6 @@ class Library:
         for name in self.store.names("retracted"):
             said = msgspec.json.decode(self.store.read(name), type=Retraction)
             index.retract(said.id, said.reason, said.by)
-
-
-def _each(work: Callable[[T], U], of: Sequence[T]) -> list[U]:
-    """The same for each: those that are several wait for the disk together."""
-    if len(of) < 3:
-        return list(map(work, of))
-    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="library") as pool:
-        return list(pool.map(work, of))
 
 
 def _document(kind: str, id: str) -> str:

@@ -3,16 +3,21 @@
 import hashlib
 import os
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from types import MappingProxyType
+from typing import Any, BinaryIO, Protocol, TypeVar
 
 from firstlight.core import Unavailable
 
+T = TypeVar("T")
 Progress = Callable[[int], None]
 """Told how many more bytes have passed."""
 _CHUNK = 1 << 20
+_AT_ONCE = 16
+"""Files that wait for the disk together."""
 _OBJECTS = ("s3", "gs", "az")
 
 
@@ -21,9 +26,12 @@ class Damaged(OSError):
 
 
 class _Place(Protocol):
-    """Where keys have bytes. What is written appears whole or not at all."""
+    """Where keys have bytes. Each appears whole or not at all."""
 
-    def write(self, key: str, chunks: Iterable[bytes]) -> None: ...
+    def write(self, items: Sequence[tuple[str, Iterable[bytes]]]) -> None:
+        """All of them are durable when it returns, and the first ones appear first."""
+        ...
+
     def open(self, key: str) -> BinaryIO:
         """Raises FileNotFoundError."""
         ...
@@ -58,19 +66,28 @@ class Store:
         Raises Damaged where it is changed meanwhile, OSError where it cannot be read.
         """
         digest, size = digest_of(file)
-        if not self.holds(digest):
-            with open(file, "rb") as source:
-                self._place.write(_key(digest), _checked(_chunks(source, progress), digest, file))
-        elif progress is not None:
-            progress(size)
+        self.put_all({digest: file}, progress=progress)
         return digest, size
 
     def put_bytes(self, content: bytes) -> str:
         """Take bytes in; their digest."""
-        digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
-        if not self.holds(digest):
-            self._place.write(_key(digest), [content])
+        digest = digest_of_bytes(content)
+        self.put_all({digest: content})
         return digest
+
+    def put_all(
+        self, contents: Mapping[str, Path | bytes], documents: Mapping[str, bytes] = MappingProxyType({}),
+        progress: Progress | None = None,
+    ) -> None:  # fmt: skip
+        """Take in bytes by their digests, and then documents by their names: all of it waits for the disk together, and
+        no document is there before the bytes. Raises as `put` does; then no document was kept."""
+        items = list[tuple[str, Iterable[bytes]]]()
+        for digest, content in contents.items():
+            if not self.holds(digest):
+                items.append((_key(digest), _content(content, digest, progress)))
+            elif progress is not None:
+                progress(len(content) if isinstance(content, bytes) else content.stat().st_size)
+        self._place.write([*items, *((_named(name), [text]) for name, text in documents.items())])
 
     def holds(self, digest: str) -> bool:
         """Raises ValueError for what is no digest."""
@@ -84,7 +101,7 @@ class Store:
         """Copy bytes into a file, which is whole or not there. Raises Damaged, FileNotFoundError."""
         with closing(self.open(digest)) as source:
             chunks = _checked(_chunks(source, progress), digest, f"{self.address}/{_key(digest)}")
-            _Directory(to.parent).write(to.name, chunks)
+            write_file(to, chunks)
 
     def path(self, digest: str) -> Path | None:
         """Where the bytes are on this machine, None where they are elsewhere. Raises FileNotFoundError."""
@@ -104,7 +121,7 @@ class Store:
 
     def write(self, name: str, content: bytes) -> None:
         """Keep a document under its name, which may have "/" and leads nowhere else."""
-        self._place.write(_named(name), [content])
+        self._place.write([(_named(name), [content])])
 
     def read(self, name: str) -> bytes:
         """Raises FileNotFoundError."""
@@ -122,21 +139,8 @@ class _Directory:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def write(self, key: str, chunks: Iterable[bytes]) -> None:
-        path = self.root / key
-        path.parent.mkdir(parents=True, exist_ok=True)
-        private = path.with_name(f".{path.name[:80]}-{os.getpid()}-{secrets.token_hex(4)}")
-        try:
-            with open(private, "xb") as file:
-                for chunk in chunks:
-                    file.write(chunk)
-                file.flush()
-                os.fsync(file.fileno())
-            private.chmod(0o644)
-            private.replace(path)
-            _sync(path.parent)
-        finally:
-            private.unlink(missing_ok=True)
+    def write(self, items: Sequence[tuple[str, Iterable[bytes]]]) -> None:
+        write_files([(self.root / key, chunks) for key, chunks in items])
 
     def open(self, key: str) -> BinaryIO:
         return open(self.root / key, "rb")
@@ -159,7 +163,11 @@ class _Objects:
         with self._reachable():
             self._fs = _file_system(protocol, options)
 
-    def write(self, key: str, chunks: Iterable[bytes]) -> None:
+    def write(self, items: Sequence[tuple[str, Iterable[bytes]]]) -> None:
+        for key, chunks in items:
+            self._write(key, chunks)
+
+    def _write(self, key: str, chunks: Iterable[bytes]) -> None:
         with self._reachable():
             file = self._fs.open(f"{self._root}/{key}", "wb")
             try:
@@ -213,10 +221,78 @@ def _file_system(protocol: str, options: Mapping[str, Any]) -> Any:
     return make(protocol, config=dict(options), client_options={"allow_http": plain})
 
 
+def write_file(path: Path, chunks: Iterable[bytes]) -> None:
+    """Make a file hold these bytes, durably, at one stroke. Raises OSError."""
+    write_files([(path, chunks)])
+
+
+def write_files(files: Sequence[tuple[Path, Iterable[bytes]]]) -> None:
+    """The same for several files, which wait for the disk together and appear in this order. Raises OSError; then the
+    first ones may be there."""
+    privates = [p.with_name(f".{p.name[:80]}-{os.getpid()}-{secrets.token_hex(4)}") for p, _ in files]
+    directories = list(dict.fromkeys(path.parent for path, _ in files))
+    for directory in directories:
+        directory.mkdir(parents=True, exist_ok=True)
+    try:
+        _each(_write, [(private, chunks) for private, (_, chunks) in zip(privates, files, strict=True)])
+        for private, (path, _) in zip(privates, files, strict=True):
+            private.replace(path)
+        _each(sync_directory, directories)
+    finally:
+        for private in privates:
+            private.unlink(missing_ok=True)
+
+
+def _write(of: tuple[Path, Iterable[bytes]]) -> None:
+    path, chunks = of
+    with open(path, "xb") as file:
+        for chunk in chunks:
+            file.write(chunk)
+        file.flush()
+        os.fsync(file.fileno())
+    path.chmod(0o644)
+
+
+def _each(work: Callable[[T], object], of: Sequence[T]) -> None:
+    """The same for each, several at a time: what is synced together costs little more than one of it."""
+    if len(of) < 2:
+        for one in of:
+            work(one)
+        return
+    with ThreadPoolExecutor(min(_AT_ONCE, len(of)), thread_name_prefix="store") as pool:
+        list(pool.map(work, of))
+
+
+def sync_directory(path: Path) -> None:
+    """Make the names in a directory durable. Raises OSError."""
+    file = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
 def digest_of(file: Path) -> tuple[str, int]:
     """The digest of a file, and its size in bytes. Raises OSError."""
     with open(file, "rb") as source:
         return f"sha256:{hashlib.file_digest(source, 'sha256').hexdigest()}", source.tell()
+
+
+def digest_of_bytes(content: bytes) -> str:
+    """The digest of bytes."""
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+def _content(content: Path | bytes, digest: str, progress: Progress | None) -> Iterable[bytes]:
+    """The bytes of a file, which are read when they are wanted, or those that are given."""
+    if isinstance(content, bytes):
+        return [content]
+    return _checked(_read(content, progress), digest, content)
+
+
+def _read(file: Path, progress: Progress | None) -> Iterator[bytes]:
+    with open(file, "rb") as source:
+        yield from _chunks(source, progress)
 
 
 def _chunks(source: BinaryIO, progress: Progress | None = None) -> Iterator[bytes]:
@@ -246,14 +322,6 @@ def _named(name: str) -> str:
     if not name or any(part in ("", ".", "..") or part.startswith(".") for part in name.split("/")):
         raise ValueError(f"{name!r} cannot be the name of a document")
     return name
-
-
-def _sync(directory: Path) -> None:
-    file = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)
 
 
 def _first_line(error: Exception) -> str:

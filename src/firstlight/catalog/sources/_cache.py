@@ -9,8 +9,8 @@ import msgspec
 
 from firstlight.core import Value
 
-from .._export import replace
 from ..index import Query
+from ..store import write_file
 from ._answer import Answer
 from ._said import UNREADABLE
 
@@ -56,7 +56,7 @@ class Cache:
         """Keep an answer. Raises OSError where the directory cannot be written."""
         # What a source tells its owner is not for everybody on this computer.
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        replace(self._file(key), _encode(Kept(key=key, date=self.clock(), answer=answer)))
+        write_file(self._file(key), [_encode(Kept(key=key, date=self.clock(), answer=answer))])
 
     def _file(self, key: str) -> Path:
         return self.directory / key[:2] / f"{key}.json"

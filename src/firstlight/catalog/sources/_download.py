@@ -14,8 +14,8 @@ import msgspec
 
 from firstlight.core import Value
 
-from .._export import replace
 from ..index import File
+from ..store import write_file
 from ._answer import Progress, silent
 from ._httpx import httpx
 from ._said import UNREADABLE
@@ -155,7 +155,7 @@ class Basket:
 
     async def _take(self, response: httpx.Response, wanted: _Wanted, state: _Part, have: int) -> None:
         part, what = wanted.part, shown(wanted.url)
-        await asyncio.to_thread(replace, part.with_suffix(".json"), msgspec.json.encode(state))
+        await asyncio.to_thread(write_file, part.with_suffix(".json"), [msgspec.json.encode(state)])
         if max(state.total, have) > self._most:
             raise self._wire.fails(f"{what} has {state.total} bytes", f"allow more than {self._most} bytes (most)")
         out = await asyncio.to_thread(open, part, "r+b" if have else "wb")
@@ -183,7 +183,7 @@ class Basket:
             part.with_suffix(".json").unlink(missing_ok=True)
             raise self._wire.fails(f"{shown(wanted.url)} is {found}, and not {digest}", "tell the provider of it")
         if wanted.then is not None:
-            replace(part, wanted.then(part.read_bytes()))
+            write_file(part, [wanted.then(part.read_bytes())])
             found = _digest(part)
         path = self._free(safe_name(wanted.name or state.name), wanted.key)
         file = File(path=path, digest=found, size=part.stat().st_size, media_type=state.media_type)
@@ -191,7 +191,7 @@ class Basket:
             os.fsync(written.fileno())
         # Its name first: what is killed in between finds the file under no other one.
         self._fetched[wanted.key] = Fetched(file=file, validator=state.validator)
-        replace(self._to / MANIFEST, msgspec.json.encode(self._fetched))
+        write_file(self._to / MANIFEST, [msgspec.json.encode(self._fetched)])
         os.replace(part, self._to / path)
         part.with_suffix(".json").unlink(missing_ok=True)
         return file
@@ -209,7 +209,7 @@ class Basket:
 async def written(wire: Wire, path: Path, content: bytes, media_type: str) -> File:
     """A file that is here already, kept whole as `path`. Raises `Unreachable` where it cannot be."""
     try:
-        await asyncio.to_thread(replace, path, content)
+        await asyncio.to_thread(write_file, path, [content])
     except OSError as error:
         raise wire.fails(f"{path} cannot be written ({error})", "make room, or choose another directory") from None
     digest = f"sha256:{hashlib.sha256(content).hexdigest()}"

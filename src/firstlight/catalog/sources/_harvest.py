@@ -14,8 +14,8 @@ import msgspec
 
 from firstlight.core import Value
 
-from .._export import replace
 from ..index import Card, File, Record, digest_of_files
+from ..store import write_file
 from ._answer import Progress, Unreachable
 from ._said import UNREADABLE
 from ._structures import Entry, Tabled, tabled
@@ -87,7 +87,7 @@ class _Pages:
                 continue
             self._learn(_line.decode(line))
         if good == 0:
-            replace(path, msgspec.json.encode(head) + b"\n")
+            write_file(path, [msgspec.json.encode(head) + b"\n"])
         elif good < path.stat().st_size:
             os.truncate(path, good)
 
@@ -199,11 +199,11 @@ def _finish(to: Path, pages: _Pages) -> Record:
     """The files, then the record, then no more pages: whatever is killed between them is done again."""
     structures = _written(to / STRUCTURES, pages.structures())
     table = tabled(_lines_of(to / STRUCTURES), pages.head.properties)
-    replace(to / TABLE, table.content)
+    write_file(to / TABLE, [table.content])
     digest = f"sha256:{hashlib.sha256(table.content).hexdigest()}"
     parquet = File(path=TABLE, digest=digest, size=len(table.content), media_type="application/vnd.apache.parquet")
     record = _record(pages, table, (structures, parquet))
-    replace(to / RECORD, msgspec.json.encode(_Finished(head=pages.head, record=record)))
+    write_file(to / RECORD, [msgspec.json.encode(_Finished(head=pages.head, record=record))])
     (to / PAGES).unlink()
     return record
 
