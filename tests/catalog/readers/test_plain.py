@@ -27,7 +27,8 @@ def found_in(path: Path) -> Found:
     assert found.batches is not None
     reader = found.batches()
     batches = [repr([batch.column(n).to_pylist() for n in range(batch.num_columns)]) for batch in reader]
-    types = [(field.name, str(field.type), field.metadata, field.nullable) for field in reader.schema]
+    fields = [reader.schema.field(n) for n in range(len(reader.schema.names))]
+    types = [(field.name, str(field.type), field.metadata, field.nullable) for field in fields]
     variables = [repr(variable) for variable in found.variables]
     return ("read", variables, found.rows, found.notes, found.metadata, types, batches)
 
@@ -80,10 +81,29 @@ TIME = st.sampled_from(
 TRUTH = st.sampled_from(["true", "false", "True", "FALSE"])
 CODE = st.sampled_from(["0012", "-01", "+007", "0", "12", "00"])
 ODD = st.sampled_from(
-    ["inf", "-Infinity", "+nan", "-nan", "1_000", "٣", "1,5", "0x1f", "1e", "+", "--", " 1", "2\t", " x ", "\xa0x", "\ufeff",
-     '"q"', '"a,b"', '"x\ny"', '"', 'a"b', '"x"y', "# c", "1\x0b", "\x0c2", "\x1b", "x" * 40, "\x00", "\x85", "\u2003y\u2003"]
+    ["inf", "-Infinity", "+nan", "-nan", "1_000", "٣", "1,5", "0x1f", "1e", "+", "--", "2\t", "\xa0x", "\ufeff", "# c",
+     "1\x0b", "\x0c2", "\x1b", "x" * 40, "\x00", "\x85", "\u2003y\u2003", " ", "\t", " \t1"]
 )  # fmt: skip
-FLAVOURS = [WHOLE, REAL, WORD, LARGE, TIME, TRUTH, CODE, GONE, ODD, st.just("")]
+SPACED = st.sampled_from([" 1", "2 ", " x y ", " NA", "- ", "  3", "  "])
+QUOTED = st.sampled_from(
+    ['"q"', '"1"', '"2.5"', '""', '"NA"', '" 1 "', '"x y"', '"a,b"', '"x\ny"', '"', 'a"b', '"x"y', '""""', ' "x"',
+     '"x" ']
+)  # fmt: skip
+FLAVOURS = [
+    SPACED,
+    QUOTED,
+    QUOTED.filter(lambda cell: cell[:1] == cell[-1:] == '"' and len(cell) > 1),
+    WHOLE,
+    REAL,
+    WORD,
+    LARGE,
+    TIME,
+    TRUTH,
+    CODE,
+    GONE,
+    ODD,
+    st.just(""),
+]
 
 
 @st.composite
@@ -133,7 +153,12 @@ def test_arrow_and_csv_find_the_same(tmp_path: Path, text: str, cells: int, bloc
         ("a;b\n1;NA\n-;y\n", True), ("a\tb\n1\tx y\n2\t\n", True), ("# at: 3\na|b\n1|x\n|\n", True),
         ('"a","b"\n1,Köln\n2,y\n', True), ("1,2\n3,4\n", True), ("a;b\n1,5;2\n3;4\n", True),
         ("a,b\n1,inf\n2,2024-01-02\n", True), ("a,b\n" + "1,2\n" * 100_001, True),
-        ("a\n1\n2\n", False), ("a,b\n1,\"x\"\n2,y\n", False), ("a,b\n1, x\n2,y\n", False), ("a,b\n1,x \n2,y\n", False),
+        ('a,b\n"1","x"\n2,y\n', True), ('a,b\n"NA",""\n" 2",y\n', False), ("a , b\n1,  x\n 2,y z \n", True),
+        ("a\tb\n1\t x\n2\ty\n", True), ('a,b\n1,"x""y"\n', False), ('a,b\n1,5" pipe\n', False),
+        ('a,b\n1, "x"\n', False),
+        ('a,b\n1,"x,y"\n', False), ('a,b\n1,"x\ny"\n', False), ('a,b\n"x"y,"z"\n', False), ("a,b\n1,\tx\n", False),
+        ("a,b\n1," + " " * 99 + "x\n", False),
+        (",".join(f"c{n}" for n in range(2_001)) + "\n" + "1," * 2_000 + "1\n", False), ("a\n1\n2\n", False),
         ("a,b\n1,x\n2\n", False), ("a,b\n1,2,3\n4\n", False), ("a,b\n1,x\xa0\n2,y\n", False),
         ("a,b\n\ufeff1,x\n", False), ("a,b\n1," + "x" * (csv.field_size_limit() + 1) + "\n", False),
     ],
@@ -147,7 +172,7 @@ def test_what_is_plain(tmp_path: Path, text: str, plain: bool) -> None:
 
 def test_a_table_is_plain_again_after_a_line_that_is_not(tmp_path: Path) -> None:
     lines = [f"{n},{n / 8},{'abc'[n % 3]}" for n in range(4_000)]
-    lines[300] = '300,"1.5",a'
+    lines[300] = '300,1.5,"a""b"'
     (tmp_path / "a.csv").write_text("n,x,s\n" + "\n".join(lines))
     with small_parts(2_000, 10_000, 10**6):
         quick, slow, parts = both(tmp_path / "a.csv")
@@ -194,7 +219,9 @@ def test_a_file_that_changed_meanwhile_is_an_error(tmp_path: Path) -> None:
 
 def test_decimal_commas_are_for_python_and_whole_numbers_beside_them_for_arrow() -> None:
     made = _plain.piece("1,5;2;x\n;3;y\n", ";", 3)
-    assert made is not None and (columns := _plain.columns([made], ";")) is not None
+    assert made is not None
+    columns = _plain.columns([made], ";")
+    assert columns is not None
     kinds = []
     for cells in columns:
         column = _columns.Column(text=True, comma=True)

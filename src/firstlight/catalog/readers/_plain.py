@@ -1,7 +1,8 @@
 """Plain text with delimiters, as columns and without a Python object for each cell.
 
-Plain is what `csv` and Arrow's reader of CSV (in Rust) understand alike: as many cells on each line, no quotation
-marks, no blanks around cells. What is not is for `csv`, and so is a column of something other than numbers and words.
+Plain is what can be made into what `csv` and Arrow's reader of CSV (in Rust) understand alike: as many cells on each
+line, no blanks around them but spaces, no quotation marks but around whole cells, in which there is no delimiter. What
+is not is for `csv`, and so is a column of something other than numbers and words.
 """
 
 import csv
@@ -21,7 +22,10 @@ MISSING = frozenset({"", "NA", "N/A", "n/a", "NaN", "nan", "NAN", "null", "NULL"
 _ODD = re.compile("[\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff]")
 _BLANKS = (b" ", b"\t", b"\v", b"\f")
 _LINE = 10
-_ZERO, _NINE, _PLUS, _MINUS = b"09+-"
+_ZERO, _NINE, _PLUS, _MINUS, _QUOTE, _SPACE = b'09+-" '
+_WIDEST = 2_000
+"""Columns, of which each takes its time however few rows there are."""
+_MOST_SPACES = 40
 _STRING = DataType.string()
 
 Bytes = np.ndarray[tuple[int], np.dtype[np.uint8]]
@@ -55,37 +59,33 @@ class Piece(NamedTuple):
 def piece(text: str, delimiter: str, width: int) -> Piece | None:
     """Whole lines of a text, in which blank lines are left out. None where something in them is not plain."""
     # A table of one column can have lines that are blank and yet rows.
-    if width < 2 or '"' in text or (not text.isascii() and _ODD.search(text)):
+    if not 2 <= width <= _WIDEST or (not text.isascii() and _ODD.search(text)):
         return None
     if text.startswith("\n") or "\n\n" in text:
         text = re.sub("\n\n+", "\n", text).removeprefix("\n")
     data = text.encode()
     if not data.endswith(b"\n") and data:
         data += b"\n"
-    letters, ends = _cells(data, delimiter)
-    rows = data.count(b"\n")
-    if len(ends) != rows * width:
+    table = _Table(data, delimiter, width)
+    if not table.whole:
         return None
-    ends = ends.reshape(rows, width)
-    # As many lines as rows, and the last cell of each row at the end of a line: no other cell is there.
-    if not (letters[ends[:, -1]] == _LINE).all():
-        return None
-    starts = _starts(ends)
-    lengths = ends - starts
-    if rows and lengths.max() > csv.field_size_limit():
-        return None
-    if any(blank in data for blank in _BLANKS if blank != delimiter.encode()):
-        full = lengths > 0
-        if (letters[starts[full]] <= ord(" ")).any() or (letters[ends[full] - 1] <= ord(" ")).any():
+    if '"' in text:
+        if not table.quoted():
             return None
-    gone = lengths == 0
-    if (words := _words(letters, starts, lengths)).any():
-        keep = np.ones(len(letters), np.bool_)
-        for start, end in zip(starts[words].tolist(), ends[words].tolist(), strict=True):
+        table = _Table(data.replace(b'"', b""), delimiter, width)
+    if table.blanks():
+        bare = _without_blanks(table.data, delimiter)
+        # In `a, "b"` the cell is b, and in `a ,"b" ` there is an error.
+        if '"' in text or bare is None or (table := _Table(bare, delimiter, width)).blanks():
+            return None
+    if (words := table.words()).any():
+        keep = np.ones(len(table.data), np.bool_)
+        for start, end in zip(table.starts[words].tolist(), table.ends[words].tolist(), strict=True):
             keep[start:end] = False
-        data = letters[keep].tobytes()
-        ends = _cells(data, delimiter)[1].reshape(rows, width)
-    return Piece(data, ends, gone | words)
+        gone = words | (table.lengths == 0)
+        table = _Table(table.letters[keep].tobytes(), delimiter, width)
+        return Piece(table.data, table.ends, gone)
+    return Piece(table.data, table.ends, table.lengths == 0)
 
 
 def columns(pieces: Sequence[Piece], delimiter: str) -> "list[Cells] | None":
@@ -149,10 +149,60 @@ class Cells(Sequence[str]):
         return next((text for text, one in made if text and one is None), None)
 
 
-def _cells(data: bytes, delimiter: str) -> tuple[Bytes, Places]:
-    """The bytes, and where the cells end."""
-    letters = np.frombuffer(data, np.uint8)
-    return letters, np.flatnonzero((letters == ord(delimiter)) | (letters == _LINE))
+class _Table:
+    """Lines as bytes, and where their cells begin and end, if the delimiter ends a cell wherever it is."""
+
+    def __init__(self, data: bytes, delimiter: str, width: int) -> None:
+        self.data, self.letters = data, np.frombuffer(data, np.uint8)
+        self._delimiter, rows = delimiter.encode(), data.count(b"\n")
+        ends = np.flatnonzero((self.letters == ord(delimiter)) | (self.letters == _LINE))
+        self.whole = len(ends) == rows * width
+        self.ends = ends.reshape(rows, width) if self.whole else ends.reshape(-1, 1)
+        self.starts = _starts(self.ends)
+        self.lengths = self.ends - self.starts
+        # As many lines as rows, and a line ends with the last cell of each row: none ends with another cell.
+        self.whole &= bool((self.letters[self.ends[:, -1]] == _LINE).all())
+        self.whole &= not rows or int(self.lengths.max()) <= csv.field_size_limit()
+
+    def quoted(self) -> bool:
+        """Whether a cell with quotation marks has one at its beginning, one at its end and none between."""
+        long = self.lengths > 1
+        first, last = self.letters[self.starts[long]], self.letters[self.ends[long] - 1]
+        return self.data.count(b'"') == 2 * int(((first == _QUOTE) & (last == _QUOTE)).sum())
+
+    def blanks(self) -> bool:
+        """Whether a cell begins or ends with a blank."""
+        if not any(blank in self.data for blank in _BLANKS if blank != self._delimiter):
+            return False
+        full = self.lengths > 0
+        first, last = self.letters[self.starts[full]], self.letters[self.ends[full] - 1]
+        return bool((first <= _SPACE).any() or (last <= _SPACE).any())
+
+    def words(self) -> Flags:
+        """Which cells are words for a missing value."""
+        found = np.zeros(self.starts.size, np.bool_)
+        starts, lengths = self.starts.ravel(), self.lengths.ravel()
+        for length, keys in _KEYS.items():
+            cells = np.flatnonzero(lengths == length)
+            cells = cells[_FIRST[self.letters[starts[cells]]]]
+            if len(cells):
+                made = sum(self.letters[starts[cells] + n].astype(np.int64) << 8 * n for n in range(length))
+                found[cells[np.isin(made, keys)]] = True
+        return found.reshape(self.starts.shape)
+
+
+def _without_blanks(data: bytes, delimiter: str) -> bytes | None:
+    """The text without spaces around its cells; None where there are very many at once."""
+    data, end = data.strip(b" "), delimiter.encode()
+    for one in (end, b"\n"):
+        for spaced in (b" " + one, one + b" "):
+            for _ in range(_MOST_SPACES):
+                if spaced not in data:
+                    break
+                data = data.replace(spaced, one)
+            else:
+                return None
+    return data
 
 
 def _starts(ends: Places) -> Places:
@@ -172,19 +222,6 @@ def _keys() -> Mapping[int, Places]:
 
 _KEYS = _keys()
 _FIRST = np.isin(np.arange(256), [word.encode()[0] for word in MISSING if word])
-
-
-def _words(letters: Bytes, starts: Places, lengths: Places) -> Flags:
-    """Which cells are words for a missing value."""
-    found = np.zeros(starts.size, np.bool_)
-    flat, long = starts.ravel(), lengths.ravel()
-    for length, keys in _KEYS.items():
-        cells = np.flatnonzero(long == length)
-        cells = cells[_FIRST[letters[flat[cells]]]]
-        if len(cells):
-            made = sum(letters[flat[cells] + n].astype(np.int64) << 8 * n for n in range(length))
-            found[cells[np.isin(made, keys)]] = True
-    return found.reshape(starts.shape)
 
 
 def _batch(data: bytes, schema: Schema, delimiter: str, rows: int) -> RecordBatch | None:
