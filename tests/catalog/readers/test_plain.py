@@ -153,7 +153,7 @@ def test_arrow_and_csv_find_the_same(tmp_path: Path, text: str, cells: int, bloc
         ("a;b\n1;NA\n-;y\n", True), ("a\tb\n1\tx y\n2\t\n", True), ("# at: 3\na|b\n1|x\n|\n", True),
         ('"a","b"\n1,Köln\n2,y\n', True), ("1,2\n3,4\n", True), ("a;b\n1,5;2\n3;4\n", True),
         ("a,b\n1,inf\n2,2024-01-02\n", True), ("a,b\n" + "1,2\n" * 100_001, True),
-        ('a,b\n"1","x"\n2,y\n', True), ('a,b\n"NA",""\n" 2",y\n', False), ("a , b\n1,  x\n 2,y z \n", True),
+        ('a,b\n"1","x"\n2,y\n', True), ('a,b\n"NA",""\n" 2", y\n', True), ("a , b\n1,  x\n 2,y z \n", True),
         ("a\tb\n1\t x\n2\ty\n", True), ('a,b\n1,"x""y"\n', False), ('a,b\n1,5" pipe\n', False),
         ('a,b\n1, "x"\n', False),
         ('a,b\n1,"x,y"\n', False), ('a,b\n1,"x\ny"\n', False), ('a,b\n"x"y,"z"\n', False), ("a,b\n1,\tx\n", False),

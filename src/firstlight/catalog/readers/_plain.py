@@ -70,13 +70,12 @@ def piece(text: str, delimiter: str, width: int) -> Piece | None:
     if not table.whole:
         return None
     if '"' in text:
-        if not table.quoted():
+        if not table.quoted():  # Nor with blanks outside the quotation marks, of which `csv` allows some.
             return None
         table = _Table(data.replace(b'"', b""), delimiter, width)
     if table.blanks():
         bare = _without_blanks(table.data, delimiter)
-        # In `a, "b"` the cell is b, and in `a ,"b" ` there is an error.
-        if '"' in text or bare is None or (table := _Table(bare, delimiter, width)).blanks():
+        if bare is None or (table := _Table(bare, delimiter, width)).blanks():
             return None
     if (words := table.words()).any():
         keep = np.ones(len(table.data), np.bool_)
