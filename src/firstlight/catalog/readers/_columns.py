@@ -15,9 +15,8 @@ from arro3.core import Array, DataType, Field, RecordBatch, RecordBatchReader, S
 from .._records import Role, Variable, VariableKind
 from ._contents import CELLS
 from ._names import Label
+from ._plain import MISSING, Cells
 
-MISSING = frozenset({"", "NA", "N/A", "n/a", "NaN", "nan", "NAN", "null", "NULL", "-", "#N/A"})
-"""How a table says that there is no value. Not "Na", which is sodium."""
 _TIME = DataType.timestamp("us", tz="UTC")
 _TYPES: dict[str, DataType] = {"int64": DataType.int64(), "float64": DataType.float64(), "bool": DataType.bool()}
 _BOOLS = {"true": True, "false": False, "True": True, "False": False, "TRUE": True, "FALSE": False}
@@ -48,6 +47,10 @@ class Column:
 
     def see(self, values: Values) -> None:
         """Take some more values into account."""
+        if isinstance(values, Cells):
+            if self._saw(values):
+                return
+            values = values.texts
         there = self._there(values)
         self.missing += len(values) - len(there)
         if not there:
@@ -66,8 +69,12 @@ class Column:
 
     def array(self, values: Values) -> Array:
         """The values as an array of the type that all of them have. Raises ValueError where they have not."""
-        there = self._there(values)
         kind = self.kind or "string"
+        if isinstance(values, Cells):
+            if (quick := self._quick(kind, values)) is not None:
+                return quick
+            values = values.texts
+        there = self._there(values)
         if kind == "time" and self._text and (quick := _moments([None if _gone(v) else v for v in values])) is not None:
             return quick
         parsed = self._parse(kind, there)
@@ -87,6 +94,51 @@ class Column:
             name=label.name, role=role, unit=label.unit, kind=self.kind or "string", called=label.called,
             missing=self.missing, low=self.low if numeric else None, high=self.high if numeric else None,
         )  # fmt: skip
+
+    def _saw(self, cells: Cells) -> bool:
+        """Take cells into account that are numbers or words, as `see` does. False where it is for `see` to say."""
+        kind = self.kind
+        if cells.missing < len(cells) and kind != "string":
+            if (found := self._numeric(cells)) is None:
+                return False
+            kind = found
+        self.missing += cells.missing
+        self.mixed |= kind == "string" and self.kind not in ("", "string")
+        self.kind = kind
+        return True
+
+    def _numeric(self, cells: Cells) -> VariableKind | None:
+        """What cells, of which there are some, make of the column: numbers, whose ends are taken into account, or
+        words; None where it may be something else.
+        """
+        for kind in _after(self.kind):
+            if kind in ("int64", "float64") and (made := self._quick(kind, cells)) is not None:
+                if kind == "int64" and cells.coded():
+                    return "string"
+                self.see_numbers(cells.numbers(made))
+                return kind
+        # What one of them is not, all of them are not.
+        odd = cells.odd(_TYPES["float64"])
+        return None if odd is None or not self._denied(odd) else "string"
+
+    def _quick(self, kind: VariableKind, cells: Cells) -> Array | None:
+        """The cells as an array, None where that is not for Rust to make."""
+        if kind == "string":
+            return cells.strings
+        if kind == "bool" or (kind == "float64" and self._comma):
+            return None
+        made = cells.cast(type_of(kind))
+        # Of words that are no numbers, "NAN" is a missing value, and "Nan" is a word.
+        return None if made is None or (kind == "float64" and np.isnan(cells.numbers(made)).any()) else made
+
+    def _denied(self, value: str) -> bool:
+        """Whether a value has none of the types that the column may have but for text."""
+        for kind in _after(self.kind):
+            if kind != "string":
+                with suppress(ValueError, OverflowError):
+                    self._parse(kind, [value])
+                    return False
+        return True
 
     def _there(self, values: Values) -> Values:
         if self._text and MISSING.isdisjoint(values):
@@ -136,7 +188,11 @@ class Column:
         finite = numbers[np.isfinite(numbers)]
         self.missing += int(np.isnan(numbers).sum())
         if len(finite):
-            self.measure(finite.min().item(), finite.max().item())
+            low, high = finite.min(), finite.max()
+            if low == 0 or high == 0:  # Which zero that is, of 0.0 and -0.0, depends on the processor: take the first.
+                zero = finite[finite == 0][0]
+                low, high = (zero if end == 0 else end for end in (low, high))
+            self.measure(low.item(), high.item())
 
     def measure(self, low: float, high: float) -> None:
         """Take two ends into account."""

@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 
 from .._records import Role, VariableKind
-from . import _columns, _names
+from . import _columns, _names, _plain
 from ._contents import CELLS, Contents, Unreadable
 
 _END = "\n"
@@ -23,6 +23,7 @@ _LOOKED_AT = 200
 """Lines from which the delimiter is told."""
 _BOMS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"\xef\xbb\xbf": "utf-8-sig"}
 _CONTROL = re.compile("[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
+_CONTROLS = bytes(number for number in range(128) if _CONTROL.match(chr(number)))
 _SAID = re.compile(r"#\s*([^:=]{1,80}?)\s*[:=]\s*(.*)")
 _DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+(?:[eE][-+]?\d+)?")
 _DECIMAL_POINT = re.compile(r"[-+]?\d*\.\d+(?:[eE][-+]?\d+)?")
@@ -44,8 +45,8 @@ def read(path: Path, media_type: str) -> Contents:
 
 
 def _read(path: Path, media_type: str, encoding: str, notes: list[str]) -> Contents:
-    with closing(_lines(path, encoding)) as lines:
-        head = list(islice(lines, _LOOKED_AT))
+    with closing(_texts(path, encoding)) as texts:
+        head = list(islice(_Lines(texts), _LOOKED_AT))
     said, skipped = _preamble(head)
     comments, head = head[:skipped], head[skipped:]
     if not any(line.strip() for line in head):
@@ -64,10 +65,12 @@ def _read(path: Path, media_type: str, encoding: str, notes: list[str]) -> Conte
 
     def chunks() -> Iterator[_columns.Chunk]:
         taken = Counter[str]()
-        with closing(_lines(path, encoding, taken)) as every:
-            rows = _rows(islice(every, skipped, None), delimiter, path, skipped)
-            for some in _parts(rows if headless else islice(rows, 1, None), len(first), taken):
-                yield [_stripped(values) for values in zip(*some, strict=True)]
+        with closing(_texts(path, encoding, taken)) as texts:
+            lines = _Lines(texts)
+            next(islice(lines, skipped, skipped), None)
+            if not headless:
+                next(_rows(lines, delimiter, path, skipped), None)
+            yield from _parts(lines, delimiter, len(first), path, taken)
 
     kinds: dict[str, VariableKind] = {name: "time" for name in _OURS[1:4]} if roles is not None else {}
     table = _columns.table(labels, chunks, notes, text=True, comma=comma, kinds=kinds, roles=roles)
@@ -83,15 +86,16 @@ def _encoding(path: Path) -> str:
     return next((encoding for bom, encoding in _BOMS.items() if start.startswith(bom)), "utf-8")
 
 
-def _lines(path: Path, encoding: str, taken: Counter[str] | None = None) -> Generator[str, None, None]:
-    """The lines of a text; the characters that were read are counted in `taken`.
+def _texts(path: Path, encoding: str, taken: Counter[str] | None = None) -> Generator[str, None, None]:
+    """The whole lines of a text, some at a time; the characters that were read are counted in `taken`.
 
     Raises Unreadable where it is no text, UnicodeDecodeError where it is in another encoding.
     """
     done, rest = 0, ""
     with path.open(encoding=encoding) as file:
         while block := file.read(_BLOCK):
-            if found := _CONTROL.search(block):
+            data = block.encode()
+            if len(data.translate(None, _CONTROLS)) < len(data) and (found := _CONTROL.search(block)):
                 before = rest + block[: found.start()]
                 what = "a NUL byte" if found[0] == "\0" else f"the control character {found[0]!r}"
                 raise Unreadable(
@@ -101,17 +105,39 @@ def _lines(path: Path, encoding: str, taken: Counter[str] | None = None) -> Gene
                 )  # fmt: skip
             if taken is not None:
                 taken["characters"] += len(block)
-            *whole, rest = (rest + block).split(_END)
+            whole, end, rest = (rest + block).rpartition(_END)
+            lines = whole.count(_END) + len(end)
             if len(rest) > _LONGEST:
                 raise Unreadable(
-                    path,
-                    f"line {done + len(whole) + 1} has more than {_LONGEST:,} characters",
-                    "check that it is a table",
+                    path, f"line {done + lines + 1} has more than {_LONGEST:,} characters", "check that it is a table"
                 )
-            done += len(whole)
-            yield from [line + _END for line in whole]
+            done += lines
+            if end:
+                yield whole + end
     if rest:
         yield rest
+
+
+class _Lines(Iterator[str]):
+    """The lines of some texts, one by one or many at a time."""
+
+    def __init__(self, texts: Iterator[str]) -> None:
+        self._texts, self._here, self.done = texts, iter(list[str]()), 0
+
+    def __next__(self) -> str:
+        while (line := next(self._here, None)) is None:
+            self.back(next(self._texts))
+        self.done += 1
+        return line
+
+    def text(self) -> str:
+        """Some of the lines that are left, which are not counted as done. "" at the end."""
+        return "".join(self._here) or next(self._texts, "")
+
+    def back(self, text: str) -> None:
+        """Lines that come next."""
+        *whole, rest = text.split(_END)
+        self._here = iter([line + _END for line in whole] + ([rest] if rest else []))
 
 
 def _preamble(head: Sequence[str]) -> tuple[dict[str, str | float | int], int]:
@@ -148,9 +174,11 @@ def _delimiter(head: Sequence[str], tab: bool) -> str:
     return found
 
 
-def _rows(lines: Iterator[str], delimiter: str, path: Path, skipped: int) -> Iterator[list[str]]:
-    """The rows that are not blank, header included. Raises Unreadable where one has another width than the header."""
-    reader, width = csv.reader(lines, delimiter=delimiter, skipinitialspace=delimiter != "\t", strict=True), 0
+def _rows(lines: Iterator[str], delimiter: str, path: Path, skipped: int, width: int = 0) -> Iterator[list[str]]:
+    """The rows that are not blank. Raises Unreadable where one has another width than the header, which comes first
+    where `width` does not say what that is. `skipped` lines came before.
+    """
+    reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=delimiter != "\t", strict=True)
     try:
         for row in reader:
             if not row or (width > 1 and len(row) == 1 and not row[0].strip()):
@@ -168,16 +196,43 @@ def _rows(lines: Iterator[str], delimiter: str, path: Path, skipped: int) -> Ite
         ) from error
 
 
-def _parts(rows: Iterator[list[str]], width: int, taken: Counter[str]) -> Iterator[list[list[str]]]:
-    """Rows in parts of so many cells, or of so many characters of the file where cells are long."""
-    at_once, some, start = max(1, CELLS // width), list[list[str]](), taken["characters"]
-    for row in rows:
-        some.append(row)
-        if len(some) == at_once or taken["characters"] - start > _HELD:
-            yield some
-            some, start = [], taken["characters"]
-    if some:
-        yield some
+def _parts(
+    lines: _Lines, delimiter: str, width: int, path: Path, taken: Counter[str]
+) -> Iterator[_columns.Chunk]:  # fmt: skip
+    """The columns of so many cells at a time, or of so many characters of the file where cells are long.
+
+    Lines that are plain become columns as a whole, and others row by row; both make the same parts.
+    """
+    at_once, start = max(1, CELLS // width), 0
+    held, count = list[_plain.Piece](), 0
+    while text := lines.text():
+        piece = _plain.piece(text, delimiter, width)
+        if piece is None:
+            lines.back(text)
+            some = [row for one in held for row in one.rows(delimiter)]
+            for row in _rows(lines, delimiter, path, lines.done, width):
+                some.append(row)
+                if len(some) == at_once or taken["characters"] - start > _HELD:
+                    break
+            if some:
+                yield [_stripped(values) for values in zip(*some, strict=True)]
+            held, count, start = [], 0, taken["characters"]
+            continue
+        lines.done += text.count(_END)
+        while len(piece.ends):
+            some_more, piece = piece.cut(1 if taken["characters"] - start > _HELD else at_once - count)
+            held.append(some_more)
+            count += len(some_more.ends)
+            if count == at_once or taken["characters"] - start > _HELD:
+                yield _chunk(held, delimiter)
+                held, count, start = [], 0, taken["characters"]
+    if held:
+        yield _chunk(held, delimiter)
+
+
+def _chunk(held: list[_plain.Piece], delimiter: str) -> _columns.Chunk:
+    columns = _plain.columns(held, delimiter)
+    return columns or list(zip(*(row for one in held for row in one.rows(delimiter)), strict=True))
 
 
 def _labels(first: Sequence[str], path: Path, notes: list[str]) -> tuple[list[_names.Label], dict[str, Role] | None]:
