@@ -5,7 +5,9 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -14,7 +16,8 @@ from psycopg.conninfo import conninfo_to_dict
 
 from firstlight import core
 from firstlight.catalog import FileCatalog
-from firstlight.catalog.index import Card, File, Page, Query, Range, Record, digest_of_files
+from firstlight.catalog._trials import Shelves
+from firstlight.catalog.index import Card, File, Index, Page, Query, Range, Record, digest_of_files
 from firstlight.catalog.library import Library
 from firstlight.catalog.store import Damaged, Store
 from firstlight.core import Row, Span
@@ -122,6 +125,37 @@ def test_a_torn_row_is_not_found_and_the_next_ones_are(tmp_path: Path) -> None:
         assert trials(library).total == 1
         asyncio.run(ingest(FileCatalog(tmp_path), row_of(2)))
         assert trials(library).total == 2
+
+
+class Halting:
+    """An index that takes so many batches, and then none."""
+
+    def __init__(self, index: Index, batches: int) -> None:
+        self.index, self.left, self.taken = index, batches, list[int]()
+
+    def mark(self, name: str) -> int:
+        return self.index.mark(name)
+
+    def add(self, records: list[Record], marks: dict[str, int]) -> None:
+        if not self.left:
+            raise core.Unavailable("killed")
+        self.left -= 1
+        self.taken.append(len(records))
+        self.index.add(records, marks)
+
+
+def test_trials_are_brought_once_and_what_broke_off_goes_on(tmp_path: Path) -> None:
+    asyncio.run(ingest(FileCatalog(tmp_path), *(row_of(n) for n in range(1, 2501))))
+    shelves = Shelves(tmp_path / "rows")
+    with closing(Index(tmp_path / "index.db")) as index:
+        halting: Any = Halting(index, 1)
+        with pytest.raises(core.Unavailable):
+            shelves.catch_up(halting)
+        going: Any = Halting(index, 9)
+        shelves.catch_up(going)
+        shelves.catch_up(going)
+        assert (halting.taken, going.taken) == ([1000], [1000, 500])
+        assert index.search(Query(where={"kind": ("trial",)})).total == 2500
 
 
 def test_an_index_is_made_anew_with_all_that_was_said(tmp_path: Path) -> None:

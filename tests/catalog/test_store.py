@@ -138,6 +138,16 @@ def test_a_file_that_changes_while_it_is_taken_in_is_refused(store: Store, tmp_p
     assert store.names("sha256") == []
 
 
+def test_no_document_is_kept_before_the_bytes(store: Store, tmp_path: Path) -> None:
+    file = some(tmp_path)
+    digest, _ = digest_of(file)
+    file.write_bytes(b"other bytes by now")
+    with pytest.raises(Damaged):
+        store.put_all({digest: file}, {"records/films@1.json": b"{}"})
+    assert store.names("records") == []
+    assert not store.holds(digest)
+
+
 def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path) -> None:
     file = some(tmp_path, bytes(3_000_000))
     code = (

@@ -99,6 +99,14 @@ def test_a_row_that_says_nothing_is_left_out(
     assert earlier.left_out == {why: 1}
 
 
+def test_a_row_that_breaks_a_constraint_is_left_out(tmp_path: Path) -> None:
+    spec = replace(SPEC, constraints=(core.Forbid(ranges={"temperature": (330.0, 340.0)}),))
+    with Library(tmp_path) as library:
+        found = kept(library, "old", COLUMNS, UNITS | {"yield": "percent"})
+        earlier = earlier_trials(library, [found], spec, CONVERT)
+    assert (len(earlier.trials), earlier.left_out) == (2, {"they break a constraint": 1})
+
+
 @pytest.mark.parametrize(
     ("units", "why"),
     [

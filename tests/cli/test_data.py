@@ -1,5 +1,6 @@
 """Verbs for data: what a campaign has published is found, shown and retracted."""
 
+import hashlib
 import json
 import shutil
 from importlib.metadata import version
@@ -196,3 +197,30 @@ def test_trials_are_found_one_by_one(shore: Shore) -> None:
     one = page["found"][0]
     assert {v["name"]: v["low"] for v in one["variables"]}["y"] == pytest.approx(one["variables"][0]["low"] / 100)
     assert page["facets"]["outcome"] == {"succeeded": 3}
+
+
+def test_a_campaign_comes_with_its_journal_once_it_is_closed(shore: Shore, tmp_path: Path) -> None:
+    crate = shore.read("data", "export", "films", "--output", str(tmp_path / "crate"))["path"]
+    other = Shore(tmp_path / "other")
+    brought = other.read("data", "import", crate)
+    assert brought["campaign"] == "films"
+    assert other.read("show", "films")["succeeded"] == 3
+    tables = [tmp_path / "one.csv", tmp_path / "two.csv"]
+    for site, table in zip((shore, other), tables, strict=True):
+        site.do("export", "films", "--as", "csv", "--output", str(table))
+    rows = [table.read_bytes() for table in tables]
+    assert rows[0] == rows[1]
+    assert other.read("data", "import", crate) == brought | {"campaign": ""}
+    # A campaign that may still be run elsewhere is not to be run here, too.
+    journal = next(Path(crate).rglob("journal.jsonl"))
+    metadata = Path(crate) / "ro-crate-metadata.json"
+    whole = journal.read_bytes()
+    open_ = b"".join(line for line in whole.splitlines(keepends=True)[:-2])
+    assert b"CampaignClosed" not in open_
+    before, after = (hashlib.sha256(content).hexdigest() for content in (whole, open_))
+    text = metadata.read_text().replace(before, after)
+    metadata.write_text(text.replace(f'"{len(whole)}"', f'"{len(open_)}"'))
+    journal.write_bytes(open_)
+    third = Shore(tmp_path / "third")
+    assert third.read("data", "import", crate)["campaign"] == ""
+    assert third.read("list")["campaigns"] == []

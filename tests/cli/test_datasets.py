@@ -444,6 +444,12 @@ def test_one_thing_is_brought_from_a_source(desk: Desk, optimade: str) -> None:
     assert shown["address"].startswith(optimade)
 
 
+def test_what_is_restricted_is_not_published(desk: Desk, cells: Path) -> None:
+    desk.do("source", "add", "beamline", "tiled", "url=http://127.0.0.1:9", "private=true")
+    desk.do("data", "add", str(cells), "--set", "sensitivity=CUI", "--yes")
+    assert "is CUI, and stays here" in desk.fails("data", "publish", "cells", "beamline")
+
+
 def test_a_harvest_is_a_dataset_with_its_origin(desk: Desk, optimade: str) -> None:
     desk.do("source", "add", "reference", "optimade", f"base_url={optimade}", "private=true", "page=5")
     made = desk.read("data", "harvest", "reference", "--name", "minerals", "--set", "licence=CC-BY-4.0")

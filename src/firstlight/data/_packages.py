@@ -40,11 +40,9 @@ async def bring(app: App, path: Path, by: str) -> tuple[Found, str]:
     with _scratch(app) as scratch, app.library() as library:
         package = await asyncio.to_thread(packages.read, path, scratch)
         record, files = package.record, package.files
-        by_path = {file.path: file for file in record.files}
-        for inside, file in files.items():
-            digest, _ = await asyncio.to_thread(library.store.put, file)
-            if digest != by_path[inside].digest:
-                raise packages.Damaged(inside, by_path[inside].digest, digest)
+        # What is put by its digest is read and compared once more, as it is copied.
+        contents = {file.digest: files[file.path] for file in record.files}
+        await asyncio.to_thread(library.store.put_all, contents)
         entries = _entries(package.journal) if package.journal is not None else []
         told = package.provenance or provenance.of_import(record, by, {"firstlight": versions()["firstlight"]})
         found = library.admit(record, provenance.prov_json(told))
@@ -63,8 +61,16 @@ async def _restore(app: App, entries: Sequence[core.Entry]) -> str:
 
 
 def _entries(journal: Path) -> list[core.Entry]:
-    with open(journal, "rb") as lines:
-        return [core.decode(line) for line in lines if line.strip()]
+    """The entries of a journal that are one history. Raises ValueError."""
+    try:
+        with open(journal, "rb") as lines:
+            entries = [core.decode(line) for line in lines if line.strip()]
+        campaign = core.open_campaign(entries[0]) if entries else None
+        for entry in entries[1:]:
+            campaign = core.reduce(campaign, entry) if campaign is not None else None
+    except (core.UnreadableEntry, core.InconsistentError) as error:
+        raise ValueError(f"the journal in the package cannot be followed: {error}") from error
+    return entries
 
 
 # ------------------------------------------------------------------ what goes out
