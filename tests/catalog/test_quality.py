@@ -13,6 +13,7 @@ import pytest
 from firstlight.catalog import export
 from firstlight.catalog._records import Role, Variable
 from firstlight.catalog.quality import Conflict, Examined, Hint, Leak, Quality, examine
+from firstlight.core import Unavailable
 from firstlight.testing.catalog import row_of, some_spec
 
 
@@ -225,7 +226,7 @@ def test_what_cannot_be_examined_says_why(tmp_path: Path, case: str, wrong: str)
 
 def test_a_library_that_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "duckdb", None)
-    with pytest.raises(ValueError, match=r"takes the library duckdb: install firstlight\[data\]"):
+    with pytest.raises(Unavailable, match=r"takes the library duckdb: install firstlight\[data\]"):
         examine(tmp_path / "a.parquet", [])
 
 

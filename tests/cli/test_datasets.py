@@ -301,6 +301,36 @@ def test_a_full_disk_is_said_and_leaves_nothing(desk: Desk, tmp_path: Path, most
     assert [p for p in desk.kept() if "records" in p.parts or p.name.startswith(".")] == []
 
 
+BARE = """
+import sys
+for name in ("httpx", "duckdb", "h5py", "zarr", "fsspec", "obstore", "plotly"):
+    sys.modules[name] = None
+from firstlight.cli import main
+main()
+"""
+
+
+def test_without_the_extra_data_are_found_and_what_wants_it_says_so(desk: Desk, cells: Path, tmp_path: Path) -> None:
+    desk.do("data", "add", str(cells), "--yes")
+
+    def bare(*words: str) -> tuple[int, str]:
+        command = [sys.executable, "-c", BARE, "data", *words, "--data-dir", str(desk.home)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert "Traceback" not in done.stderr
+        return done.returncode, done.stdout + done.stderr
+
+    for words in ("search", "show cells", "trace cells", "verify"):
+        assert bare(*words.split())[0] == 0
+    assert bare("export", "cells", "--output", str(tmp_path / "crate"))[0] == 0
+    for verb, wanted in (
+        (["query", "SELECT 1"], "firstlight[data]"), (["add", str(cells), "--yes"], "firstlight[data]"),
+        (["page", "cells"], "firstlight[report]"),
+    ):  # fmt: skip
+        code, said = bare(*verb)
+        assert code not in (0, 1), said
+        assert wanted in said
+
+
 @pytest.fixture(scope="module")
 def s3() -> Iterator[str]:
     """An S3-like server with a bucket."""

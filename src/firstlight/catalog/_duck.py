@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from firstlight.core import Unavailable
+
 _MEMORY = "1GB"
 _NUMERIC = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT",
             "UHUGEINT", "FLOAT", "DOUBLE")  # fmt: skip
@@ -45,7 +47,7 @@ def connected() -> Iterator[tuple[Any, Path]]:
     try:
         duckdb = importlib.import_module("duckdb")
     except ImportError as error:
-        raise ValueError("examining data takes the library duckdb: install firstlight[data]") from error
+        raise Unavailable("examining data takes the library duckdb: install firstlight[data]") from error
     with tempfile.TemporaryDirectory(prefix="firstlight-quality-") as place:
         settings = {
             "memory_limit": _MEMORY, "temp_directory": f"{place}/spill", "threads": min(4, os.cpu_count() or 1),

@@ -93,7 +93,7 @@ async def page(here: Here, id: Id, output: Output = None, open_: Open = False) -
         to = output or Path(f"{record.id.replace('/', '-')}.html")
         try:
             await parts.data.page(app, record.id, to)
-        except FileNotFoundError as error:
+        except (FileNotFoundError, ImportError) as error:
             raise Problem(Exit.UNAVAILABLE, str(error)) from error
     here.tell({"id": record.id, "page": str(to)}, f"{record.id} is shown in {to}")
     if open_:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from firstlight.app import App
 from firstlight.catalog import quality
 from firstlight.catalog.index import Card, Found, Index, Record
 from firstlight.catalog.library import Library
+from firstlight.core import Unavailable
 
 from ._packages import trace
 
@@ -36,7 +38,9 @@ def _dataset(library: Library, found: Found) -> reports.Dataset:
     r = found.record
     tables = library.tables(r)
     nodes, edges = _lineage(library.index, found)
-    judged = quality.examine(tables[:1], r.variables).problems if len(tables) == 1 else None
+    judged = None
+    with suppress(Unavailable):  # It takes a library that may not be here.
+        judged = quality.examine(tables, r.variables).problems if len(tables) == 1 else None
     marks = [r.kind, f"version {found.version}", *(["synthetic"] if r.synthetic else [])]
     marks += [f"retracted: {found.retracted} ({found.by})"] if found.retracted else []
     facts = {
