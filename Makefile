@@ -108,20 +108,15 @@ $(VENV)/engines.stamp: pyproject.toml constraints.txt
 	$(VENV)/engines/bin/pip $(PIP) -e '.[parsl]' colmena libensemble matplotlib
 	touch $@
 
-# Other people's instruments, and judges of ours, have an environment of their own: their pins are theirs.
-setup-instruments: $(VENV)/instruments.stamp
+# Instruments, MADSci (which wants an older pydantic than others), data facilities and judges of ours have environments of
+# their own: their pins are theirs. MLflow is beside the catalog in its benchmark only.
+THEIRS := instruments madsci fabric mlflow
 
-$(VENV)/instruments.stamp: constraints-instruments.txt | $(BIN)/pip
-	$(PYTHON) -m venv $(VENV)/instruments
-	$(VENV)/instruments/bin/pip install --quiet -r constraints-instruments.txt
-	touch $@
+$(addprefix setup-,$(THEIRS)): setup-%: $(VENV)/%.stamp
 
-# MADSci wants an older pydantic than others: a node of it has an environment of its own.
-setup-madsci: $(VENV)/madsci.stamp
-
-$(VENV)/madsci.stamp: constraints-madsci.txt | $(BIN)/pip
-	$(PYTHON) -m venv $(VENV)/madsci
-	$(VENV)/madsci/bin/pip install --quiet -r constraints-madsci.txt
+$(THEIRS:%=$(VENV)/%.stamp): $(VENV)/%.stamp: constraints-%.txt | $(BIN)/pip
+	$(PYTHON) -m venv $(VENV)/$*
+	$(VENV)/$*/bin/pip install --quiet -r constraints-$*.txt
 	touch $@
 
 # A queue server brings Bluesky. Kernels, spreadsheets and manuals that it asks for are left out: nothing here uses them.
@@ -130,22 +125,6 @@ setup-queueserver: $(VENV)/queueserver.stamp
 $(VENV)/queueserver.stamp: constraints-queueserver.txt | $(BIN)/pip
 	$(PYTHON) -m venv $(VENV)/queueserver
 	$(VENV)/queueserver/bin/pip install --quiet --no-deps -r constraints-queueserver.txt
-	touch $@
-
-# Other people's data facilities, and judges of the packages that we write.
-setup-fabric: $(VENV)/fabric.stamp
-
-$(VENV)/fabric.stamp: constraints-fabric.txt | $(BIN)/pip
-	$(PYTHON) -m venv $(VENV)/fabric
-	$(VENV)/fabric/bin/pip install --quiet -r constraints-fabric.txt
-	touch $@
-
-# MLflow is beside the catalog in its benchmark only.
-setup-mlflow: $(VENV)/mlflow.stamp
-
-$(VENV)/mlflow.stamp: constraints-mlflow.txt | $(BIN)/pip
-	$(PYTHON) -m venv $(VENV)/mlflow
-	$(VENV)/mlflow/bin/pip install --quiet -r constraints-mlflow.txt
 	touch $@
 
 # ---- one domain's simulator: make setup-NAME
