@@ -8,9 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-import urllib.request
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -18,29 +15,6 @@ import pytest
 
 from firstlight.catalog.store import Damaged, Store, digest_of
 from firstlight.core import Unavailable
-
-MOTO = Path(sys.prefix) / "fabric" / "bin" / "moto_server"
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[str]:
-    if not MOTO.exists():
-        pytest.skip("other people's data facilities are not installed: make setup-fabric")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    with subprocess.Popen(
-        [MOTO, "-H", "127.0.0.1", "-p", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as server:
-        for _ in range(200):
-            try:
-                request = urllib.request.Request(f"http://127.0.0.1:{port}/bucket", method="PUT")
-                with urllib.request.urlopen(request):
-                    break
-            except OSError:
-                time.sleep(0.1)
-        yield f"http://127.0.0.1:{port}"
-        server.kill()
 
 
 @pytest.fixture(params=["directory", "s3"])

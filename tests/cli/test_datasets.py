@@ -11,7 +11,6 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.request
 import zipfile
 from collections.abc import Iterator
 from functools import partial
@@ -329,27 +328,6 @@ def test_without_the_extra_data_are_found_and_what_wants_it_says_so(desk: Desk, 
         code, said = bare(*verb)
         assert code not in (0, 1), said
         assert wanted in said
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[str]:
-    """An S3-like server with a bucket."""
-    moto = Path(sys.prefix) / "fabric" / "bin" / "moto_server"
-    if not moto.exists():
-        pytest.skip("there is no environment fabric: make setup-fabric")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    with subprocess.Popen(
-        [moto, "-H", "127.0.0.1", "-p", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as server:
-        request = urllib.request.Request(f"http://127.0.0.1:{port}/bucket", method="PUT")
-        for _ in range(200):
-            with contextlib.suppress(OSError), urllib.request.urlopen(request):
-                break
-            time.sleep(0.1)
-        yield f"http://127.0.0.1:{port}"
-        server.kill()
 
 
 def test_data_are_in_an_object_store_that_hosts_share(
