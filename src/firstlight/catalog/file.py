@@ -55,8 +55,8 @@ class FileCatalog:
     A dataset is `trials.parquet` and the assets of its trials; its id is "<campaign>@<the first 12 digits of the
     digest>": the same rows make the same dataset. `versions`, where given, are those of the software that made the
     data, and part of the dataset. `library` opens the library (by default that of the root), `computing` are the
-    facilities that only compute: what comes from nowhere else is synthetic. `history` reads a campaign's journal; with
-    it, how a dataset came to be is kept beside it.
+    facilities that only compute: what comes from nowhere else is synthetic. `history` reads a campaign's journal, which
+    has the people who took part and the software that ran.
     """
 
     def __init__(
@@ -95,12 +95,6 @@ class FileCatalog:
                     software |= entry.fact.versions
         work = partial(self._publish, campaign, tuple(people), software)
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._try, work)
-
-    def dataset(self, id: str) -> Path:
-        """The Parquet file of a published dataset. Raises LookupError."""
-        with self._library() as library:
-            (path,) = library.tables(library.index.get(id).record)
-        return path
 
     def _send(self, loop: asyncio.AbstractEventLoop) -> None:
         self._sending.discard(loop)
