@@ -1,6 +1,5 @@
 """The rows of one campaign, kept in a file that only grows: one line a trial, with its digest."""
 
-import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -11,7 +10,7 @@ import msgspec
 
 from firstlight.core import Row, Value
 
-from .store import sync_directory
+from .store import digest_of_bytes, sync_directory
 
 _row = msgspec.json.Decoder(Row)
 _encoder = msgspec.json.Encoder(order="deterministic")
@@ -39,14 +38,9 @@ class Line(NamedTuple):
 def line(row: Row) -> Line:
     """A row as one line, the same whatever the order of its keys. Raises TypeError, ValueError or OverflowError."""
     content = _encoder.encode(row)
-    found = digest(content)
+    found = digest_of_bytes(content)
     kept = _encoder.encode(Kept(digest=found, row=msgspec.Raw(content)))
     return Line(row.trial, found, kept + b"\n", row.revision)
-
-
-def digest(content: bytes) -> str:
-    """Of a row's content."""
-    return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
 class Shelf:
@@ -161,4 +155,4 @@ def _sound(text: bytes) -> tuple[str, Row] | None:
         row = _row.decode(read.row)
     except msgspec.MsgspecError:
         return None
-    return (read.digest, row) if text.endswith(b"\n") and digest(bytes(read.row)) == read.digest else None
+    return (read.digest, row) if text.endswith(b"\n") and digest_of_bytes(bytes(read.row)) == read.digest else None

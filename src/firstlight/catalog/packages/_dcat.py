@@ -1,6 +1,7 @@
 """A dataset of DCAT-US 3.0, the metadata of federal catalogues (https://github.com/GSA/dcat-us, jsonschema/)."""
 
 from .._records import Card, Record
+from ..store import digest_of
 from ._package import (
     DATA,
     Json,
@@ -11,7 +12,6 @@ from ._package import (
     encoded,
     iso,
     licence,
-    measured,
     media_type,
     organization,
     title,
@@ -81,7 +81,7 @@ def _distribution(package: Package, path: str) -> Json:
     }  # fmt: skip
     if "://" in record.address and not record.address.startswith("file:"):
         found["accessURL"] = record.address
-    digest, size = (file.digest, file.size) if file is not None else measured(package.files[path])
+    digest, size = (file.digest, file.size) if file is not None else digest_of(package.files[path])
     found["byteSize"] = str(size)
     found["checksum"] = {
         "@type": "Checksum", "algorithm": "SHA-256", "checksumValue": digest.removeprefix("sha256:"),

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from .._records import Card, File, Record, Variable, VariableKind, digest_of_files
-from ._package import Json, Package, Part, checked, measured, media_type
+from ..store import digest_of
+from ._package import Json, Package, Part, checked, media_type
 
 _KINDS: Mapping[str, VariableKind] = {
     "Float": "float64", "Number": "float64", "Integer": "int64", "Text": "string", "Boolean": "bool",
@@ -26,7 +27,7 @@ def of_crate(said: Json, root: Path, parts: Sequence[Part]) -> Package:
     types = {id: _text(n.get("encodingFormat")) for id, n in nodes.items()}
     files = list[File]()
     for path in payload(root):
-        digest, size = (known[path].digest, known[path].size) if path in known else measured(root / path)
+        digest, size = (known[path].digest, known[path].size) if path in known else digest_of(root / path)
         files.append(File(path, digest, size, _media(types, path)))
     software = {
         _text(n.get("name")): _text(n.get("softwareVersion")) or _text(n.get("version")) for n in nodes.values()

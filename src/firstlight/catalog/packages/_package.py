@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from .._graph import Provenance
 from .._records import Card, File, Record
+from ..store import digest_of
 
 Form = Literal["rocrate", "croissant", "dcat-us", "datacite", "prov", "csv", "parquet"]
 """RO-Crate 1.1, Croissant 1.0, DCAT-US 3.0, DataCite 4.6, W3C PROV-JSON, or the table alone."""
@@ -78,13 +79,6 @@ def copied(source: Path, to: Path) -> tuple[str, int]:
     return f"sha256:{hash.hexdigest()}", size
 
 
-def measured(path: Path) -> tuple[str, int]:
-    """The digest and size of a file's bytes."""
-    with open(path, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return f"sha256:{digest}", file.tell()
-
-
 def verify(name: str, path: Path, digest: str = "", size: int | None = None) -> Part:
     """A file that is what it was said to be ("" and None: nothing was said). Raises Damaged."""
     try:
@@ -95,7 +89,7 @@ def verify(name: str, path: Path, digest: str = "", size: int | None = None) -> 
         raise Damaged(name, "a file", "a link or something else that is none")
     if size is not None and path.stat().st_size != size:
         raise Damaged(name, f"{size} bytes", f"{path.stat().st_size} bytes")
-    found, length = measured(path)
+    found, length = digest_of(path)
     if digest and found != digest:
         raise Damaged(name, digest, found)
     return Part(name, found, length)

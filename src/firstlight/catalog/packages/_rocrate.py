@@ -4,7 +4,6 @@ Of an ordinary dataset a Process Run Crate, of a campaign a Workflow Run Crate w
 specification (https://www.researchobject.org/workflow-run-crate/profiles/).
 """
 
-import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ import msgspec
 from firstlight import core
 
 from .._records import File, Record
+from ..store import digest_of_bytes
 from ._package import (
     CAMPAIGN,
     DATA,
@@ -95,7 +95,7 @@ def specification(journal: Path | None) -> core.CampaignSpec | None:
 
 
 def _part(name: str, content: bytes) -> Part:
-    return Part(name, f"sha256:{hashlib.sha256(content).hexdigest()}", len(content), media_type(name))
+    return Part(name, digest_of_bytes(content), len(content), media_type(name))
 
 
 def _root(nodes: Nodes, record: Record, acted: Sequence[Json], campaign: bool) -> Json:

@@ -11,6 +11,7 @@ import msgspec
 
 from .._records import File, digest_of_files
 from ..provenance import prov_json
+from ..store import digest_of
 from ._croissant import croissant
 from ._datacite import datacite
 from ._dcat import dcat_us
@@ -26,7 +27,6 @@ from ._package import (
     Part,
     checked,
     copied,
-    measured,
     media_type,
 )
 from ._rocrate import crate
@@ -111,7 +111,7 @@ def _directory(package: Package, form: Form, place: Path, actions: int) -> None:
 
 def _put(path: Path, content: bytes) -> Part:
     path.write_bytes(content)
-    digest, size = measured(path)
+    digest, size = digest_of(path)
     return Part(path.name, digest, size, media_type(path.name))
 
 

@@ -15,7 +15,7 @@ import msgspec
 from firstlight.core import Value
 
 from ..index import File
-from ..store import write_file
+from ..store import digest_of, digest_of_bytes, write_file
 from ._answer import Progress, silent
 from ._httpx import httpx
 from ._said import UNREADABLE
@@ -212,7 +212,7 @@ async def written(wire: Wire, path: Path, content: bytes, media_type: str) -> Fi
         await asyncio.to_thread(write_file, path, [content])
     except OSError as error:
         raise wire.fails(f"{path} cannot be written ({error})", "make room, or choose another directory") from None
-    digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+    digest = digest_of_bytes(content)
     return File(path=path.name, digest=digest, size=len(content), media_type=media_type)
 
 
@@ -273,7 +273,4 @@ def _size(path: Path) -> int:
 
 
 def _digest(path: Path) -> str:
-    if not path.is_file():
-        return ""
-    with open(path, "rb") as file:
-        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+    return digest_of(path)[0] if path.is_file() else ""

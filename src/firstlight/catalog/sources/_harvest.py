@@ -15,7 +15,7 @@ import msgspec
 from firstlight.core import Value
 
 from ..index import Card, File, Record, digest_of_files
-from ..store import write_file
+from ..store import digest_of_bytes, write_file
 from ._answer import Progress, Unreachable
 from ._said import UNREADABLE
 from ._structures import Entry, Tabled, tabled
@@ -200,7 +200,7 @@ def _finish(to: Path, pages: _Pages) -> Record:
     structures = _written(to / STRUCTURES, pages.structures())
     table = tabled(_lines_of(to / STRUCTURES), pages.head.properties)
     write_file(to / TABLE, [table.content])
-    digest = f"sha256:{hashlib.sha256(table.content).hexdigest()}"
+    digest = digest_of_bytes(table.content)
     parquet = File(path=TABLE, digest=digest, size=len(table.content), media_type="application/vnd.apache.parquet")
     record = _record(pages, table, (structures, parquet))
     write_file(to / RECORD, [msgspec.json.encode(_Finished(head=pages.head, record=record))])

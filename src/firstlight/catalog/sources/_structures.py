@@ -1,6 +1,5 @@
 """Crystals as OPTIMADE gives them, and their numbers as a table."""
 
-import hashlib
 import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -169,7 +168,3 @@ def seconds_of(text: object) -> float | None:
         return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
         return None
-
-
-def digest_of(content: bytes) -> str:
-    return f"sha256:{hashlib.sha256(content).hexdigest()}"

@@ -1,7 +1,6 @@
 """Arrays of a Tiled server, block by block into a file of NumPy's."""
 
 import asyncio
-import hashlib
 import itertools
 import math
 import os
@@ -13,6 +12,7 @@ import msgspec
 import numpy as np
 
 from ..index import File
+from ..store import digest_of
 from ._answer import Progress
 from ._said import inner
 from ._wire import Wire
@@ -105,7 +105,7 @@ def _put(part: Path, state: Path, place: tuple[slice, ...], values: "np.ndarray[
 def _end(part: Path, state: Path, path: Path) -> File:
     with open(part, "rb") as file:
         os.fsync(file.fileno())
-        digest = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+    digest, size = digest_of(part)
     os.replace(part, path)
     state.unlink()
-    return File(path=path.name, digest=digest, size=path.stat().st_size, media_type="application/x-npy")
+    return File(path=path.name, digest=digest, size=size, media_type="application/x-npy")

@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import hashlib
 import io
 import re
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from arro3.io import read_parquet, write_ipc, write_ipc_stream, write_parquet
 from firstlight.core import Value
 
 from ..index import Record
+from ..store import digest_of_bytes
 from ._said import inner, objects, path_of
 from ._wire import Params, Reply, Wire
 
@@ -138,7 +138,7 @@ def _sheets(record: Record, files: Mapping[str, Path]) -> dict[str, Sheet]:
             content = path.read_bytes()
         except OSError as error:
             raise ValueError(f"{path} cannot be read: {error}") from None
-        digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+        digest = digest_of_bytes(content)
         if digests.get(name, digest) != digest:
             raise ValueError(f"{path} is {digest}, and not {digests[name]} as the record says")
         found[name.removesuffix(".parquet").replace("/", "-")] = _sheet(content, str(path))

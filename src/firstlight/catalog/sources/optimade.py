@@ -13,12 +13,13 @@ from firstlight.core import Value
 
 from .._records import VariableKind
 from ..index import Card, Query, Record, Variable
+from ..store import digest_of_bytes
 from ._answer import Answer, Progress, silent
 from ._download import written
 from ._harvest import Harvest, PageOfStructures, brought
 from ._optimade_filter import filter_of, unit_of
 from ._said import UNREADABLE, inner, objects
-from ._structures import Entry, cell_of, digest_of, seconds_of
+from ._structures import Entry, cell_of, seconds_of
 from ._wire import Params, Reply, Wire
 
 _IN_RECORDS = ("nsites", "nelements")
@@ -195,7 +196,7 @@ class Optimade:
         elements = said.get("elements")
         address = f"{about.base}/structures/{quote(entry.id, safe='')}"
         return Record(
-            id=f"{self.name}/{entry.id}", name=f"{self.name}/{entry.id}", digest=digest_of(content), rows=1,
+            id=f"{self.name}/{entry.id}", name=f"{self.name}/{entry.id}", digest=digest_of_bytes(content), rows=1,
             created=seconds_of(said.get("last_modified")) or 0.0, provider=self.name, address=address,
             elements=tuple(sorted(str(e) for e in elements)) if isinstance(elements, list) else (),
             variables=tuple(_variables(about, said)), retrieved=time.time(), size=len(content),
