@@ -143,7 +143,7 @@ async def trace(here: Here, id: Id) -> None:
             _branch(tree.add("made from"), index, found.record.used, up=True)
             _branch(tree.add("used by"), index, _next(index, found.record.id), up=False)
             up, down = index.upstream(found.record.id), index.downstream(found.record.id)
-        told = await parts.data.trace(app, found.record)
+            told = await parts.data.trace(app, library, found.record)
     agents = columns("who and what", "kind", "version")
     for agent in told.agents:
         agents.add_row(agent.name, agent.kind, agent.version)

@@ -13,6 +13,7 @@ from firstlight import core, engine
 from firstlight.app import App, versions
 from firstlight.catalog import adding, packages, provenance
 from firstlight.catalog.index import Card, Found, Record
+from firstlight.catalog.library import Library
 from firstlight.catalog.store import Progress
 
 # ------------------------------------------------------------------ what comes in
@@ -76,13 +77,23 @@ def _entries(journal: Path) -> list[core.Entry]:
 # ------------------------------------------------------------------ what goes out
 
 
-async def trace(app: App, record: Record) -> provenance.Provenance:
+async def trace(app: App, library: Library, record: Record) -> provenance.Provenance:
     """How a dataset came to be: as was kept with it, or else out of the journal of the campaign that made it."""
-    with app.library() as library:
-        kept = library.provenance(record.id)
-    if kept is not None:
-        return provenance.from_prov_json(kept)
-    entries = [entry async for entry in app.journal.read(record.campaign)] if record.campaign else []
+    kept = _kept(library, record)
+    return kept if kept is not None else await _traced(record, await _history(app, record))
+
+
+def _kept(library: Library, record: Record) -> provenance.Provenance | None:
+    kept = library.provenance(record.id)
+    return None if kept is None else provenance.from_prov_json(kept)
+
+
+async def _history(app: App, record: Record) -> list[core.Entry]:
+    """The journal of the campaign that made a dataset, as far as it is here."""
+    return [entry async for entry in app.journal.read(record.campaign)] if record.campaign else []
+
+
+async def _traced(record: Record, entries: Sequence[core.Entry]) -> provenance.Provenance:
     if entries:
         # A version that was kept and, for a crash, never recorded as published, is in no journal.
         with suppress(ValueError):
@@ -94,12 +105,14 @@ async def export(app: App, id: str, form: packages.Form, to: Path) -> Path:
     """Write a dataset as a package. Raises LookupError, ValueError for what a form cannot say, FileExistsError."""
     with _scratch(app) as scratch, app.library() as library:
         record = library.index.get(id).record
+        entries = await _history(app, record)
         journal: Path | None = None
-        if record.campaign and record.campaign in await app.journal.campaigns():
+        if entries:
             journal = scratch / "journal.jsonl"
-            lines = [core.encode(entry) + b"\n" async for entry in app.journal.read(record.campaign)]
-            await asyncio.to_thread(journal.write_bytes, b"".join(lines))
-        package = packages.Package(record, library.files(record), await trace(app, record), journal)
+            await asyncio.to_thread(journal.write_bytes, b"".join(core.encode(entry) + b"\n" for entry in entries))
+        told = _kept(library, record)
+        told = told if told is not None else await _traced(record, entries)
+        package = packages.Package(record, library.files(record), told, journal)
         return await asyncio.to_thread(packages.write, package, form, to)
 
 

@@ -28,7 +28,7 @@ async def page(app: App, id: str, to: Path) -> None:
     """Write a page about a dataset. Raises LookupError, OSError, and ImportError where nothing can draw."""
     with app.library() as library:
         found = library.index.get(id)
-        told = await trace(app, found.record)
+        told = await trace(app, library, found.record)
         made = tuple((agent.name, agent.kind, agent.version) for agent in told.agents)
         shown = await asyncio.to_thread(_dataset, library, found)
     reports.write_dataset(msgspec.structs.replace(shown, made=made), to)
