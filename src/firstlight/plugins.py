@@ -16,8 +16,9 @@ from inspect import signature
 from typing import Any, Literal
 
 Group = Literal[
-    "strategies", "procedures", "policies", "facilities", "catalogs", "journals", "learners", "domains", "sources"
-]
+    "strategies", "procedures", "policies", "facilities", "catalogs", "journals", "learners", "domains", "sources",
+    "models",
+]  # fmt: skip
 
 
 GIVEN = ("root", "assets", "convert", "quantity", "instruments")
