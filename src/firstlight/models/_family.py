@@ -73,11 +73,13 @@ class Examples:
 class Learnable(Protocol):
     """A module that is being trained, as the loop sees it. The loop owns the optimiser, the schedule and the order.
 
-    `frozen` are the names of parameters that must come out as they went in; every other one must have changed.
+    `frozen` are the names of parameters that must come out as they went in; every other one must have changed. `mixed`
+    says whether the forward pass bears bf16 where that is quicker.
     """
 
     module: torch.nn.Module
     frozen: frozenset[str]
+    mixed: bool
 
     def __len__(self) -> int:
         """How many examples there are to learn from."""
