@@ -65,7 +65,8 @@ class Gate(Value, frozen=True):
 
     `at_most` and `at_least` are bounds on scores of the test. It must also beat its parent's metric (on the very same
     test) by the part `better` of it, and every baseline, unless `baselines` is false. `forgetting` are bounds on what
-    may be lost of what the parent could do. `ask`, where it is not empty, is put to a person first.
+    may be lost of what the parent could do. `ask`, where it is not empty, is put to a person first. `shadow` is on how
+    many trials that the version in production served it must first have done no worse; 0 asks for none.
     """
 
     at_most: dict[str, float] = {}
@@ -74,6 +75,13 @@ class Gate(Value, frozen=True):
     baselines: bool = True
     forgetting: dict[str, float] = {}
     ask: str = ""
+    shadow: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.better < 1:
+            raise ValueError(f"gate: better is a part of the parent's score, from 0 to below 1, not {self.better:g}")
+        if self.shadow < 0:
+            raise ValueError(f"gate: shadow is a number of trials, not {self.shadow}")
 
 
 class TrainSpec(Value, frozen=True):
