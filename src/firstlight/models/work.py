@@ -1,0 +1,235 @@
+"""Training as an operation that a facility performs: `firstlight.models.work:train`.
+
+It leaves `model.safetensors`, `config.json` and `report.json`, which are a release, and `curve.json` beside them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import resource
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+from msgspec.structs import replace
+
+from firstlight.core import Failed, Scalar
+
+from ._family import Examples, Family, Part
+from ._report import Compute, Curve, Parameters, Report, write_report
+from ._spec import Order, checkpoint_folder
+from ._split import mark, split
+
+CONTINUED = 75
+"""EX_TEMPFAIL of sysexits.h: by which a function says that it stopped in order to go on later."""
+PROGRESS = "progress.jsonl"
+"""Where a run says how far it has come, in its checkpoint folder: a line of JSON each time it is judged."""
+OUTPUTS = ("model.safetensors", "config.json", "report.json", "curve.json")
+_SOFTWARE = ("firstlight", "torch", "numpy", "safetensors", "chgnet", "scikit-learn", "ase")
+
+
+def train(point: Mapping[str, Scalar], *, order: Mapping[str, Any], **files: str) -> dict[str, Any]:
+    """Train what an Order says, into the current folder; what is observed of it.
+
+    Values of `point` whose names are fields of the order ("training.learning_rate", "options.width") take the place of
+    what it says: so a campaign may search for the best ones. `files` are the inputs by name. Raises Failed where
+    nothing came of it, with the reason; exits with 75 where it was asked to stop and can go on.
+    """
+    try:
+        told = _with(msgspec.convert(order, Order), point)
+        family = family_of(told.family, told.options)
+        return _train(told, family, files)
+    except (ValueError, FileNotFoundError) as error:
+        raise Failed("invalid-input", str(error)) from error
+
+
+def family_of(name: str, options: Mapping[str, object]) -> Family:
+    """The family "module:Class" with these options. Raises ValueError saying what is wrong with either."""
+    module, _, cls = name.partition(":")
+    try:
+        found = getattr(import_module(module), cls)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"there is no family {name} here: {error}") from error
+    try:
+        return cast("Family", found(**options))
+    except TypeError as error:
+        raise ValueError(f"{cls} refuses its options: {error}") from error
+
+
+def _train(order: Order, family: Family, files: Mapping[str, str]) -> dict[str, Any]:
+    # The loop wants torch, and whoever only asks for the family of a release does not.
+    from . import _loop  # noqa: PLC0415
+    from ._workers import workers  # noqa: PLC0415
+
+    here, parent = Path.cwd(), _parent(files)
+    examples = family.read(order.items, [Path(files[f"data-{n}"]) for n in range(len(order.items))])
+    parts = split(examples, order.split, _parts_of(parent))
+    learn, validation, test = (examples.only(parts[p]) for p in ("train", "validation", "test"))
+    learnable = family.begin(learn, validation, parent, order.training.seed)
+    digest = _digest(order)
+    with ExitStack() as stack:
+        crew = stack.enter_context(workers(here / ".meeting"))
+        folder = checkpoint_folder()
+        try:
+            trained = _loop.train(learnable, order.training, crew, folder, _reporter(folder), digest)
+        except _loop.Interrupted as stopped:
+            print(stopped, file=sys.stderr)
+            sys.exit(CONTINUED)
+        except _loop.Diverged as error:
+            raise Failed("did-not-converge", str(error)) from error
+        except _loop.Unchanged as error:
+            raise Failed("invalid-output", str(error)) from error
+        if crew.rank:
+            return {}
+    if trained.best.step == 0:
+        raise Failed(
+            "did-not-converge",
+            f"no step of {len(trained.curve) - 1} that were judged was better on the validation than the beginning "
+            f"({trained.best.validation:.6g}): a lower learning_rate, or more steps, may help",
+        )
+    _release(here, family, order, learnable.config(), trained.weights, _marks(examples, parts, _parts_of(parent)))
+    report = Report(
+        name=order.name, family=order.family, metric=family.metric, parent=order.parent,
+        scores=family.evaluate(here, test), baselines=family.baselines(learn, test),
+        parent_scores=family_at(parent).evaluate(parent, test) if parent else {},
+        forgetting=family.forgetting(here, parent) if parent else {},
+        curve=Curve(
+            steps=trained.curve[-1].step, best_step=trained.best.step, first=trained.curve[0].validation,
+            best=trained.best.validation, last=trained.curve[-1].validation,
+        ),
+        compute=Compute(
+            device=_device(crew.device), seconds=trained.seconds, device_hours=trained.seconds * crew.world / 3600.0,
+            world=crew.world, tokens=trained.work, tokens_per_second=trained.work / max(trained.seconds, 1e-9),
+            energy_joules=trained.joules, energy_source=trained.energy_source, memory_bytes=_memory(crew.device),
+        ),
+        parameters=Parameters(changed=trained.trained, frozen=trained.frozen),
+        parts={p: len(chosen) for p, chosen in parts.items()},
+        groups={p: len({examples.groups[i] for i in chosen}) for p, chosen in parts.items()},
+        software=_software(), seed=order.training.seed, order=digest, data=order.items,
+        limits=tuple(learnable.config().get("limits", ())),
+    )  # fmt: skip
+    write_report(here, report)
+    curve = [{"step": s.step, "loss": s.loss if s.step else None, "validation": s.validation} for s in trained.curve]
+    (here / "curve.json").write_text(json.dumps(curve))
+    return {
+        "validation": trained.best.validation,
+        family.metric if family.metric != "validation" else "test": report.scores[family.metric],
+        "device-hours": report.compute.device_hours,
+    }
+
+
+# ------------------------------------------------------------------ releases
+
+
+def family_at(folder: Path) -> Family:
+    """The family of a release, with the options that it was made with. Raises ValueError, FileNotFoundError."""
+    told = json.loads((folder / "config.json").read_bytes())
+    return family_of(told["family"], told["options"])
+
+
+def _release(
+    here: Path, family: Family, order: Order, config: Mapping[str, Any], weights: Mapping[str, Any],
+    parts: Mapping[str, Sequence[str]],
+) -> None:  # fmt: skip
+    from safetensors.torch import save_file  # noqa: PLC0415
+
+    save_file({k: t.contiguous().clone() for k, t in weights.items()}, here / "model.safetensors")
+    told = {
+        "format": 1, "name": order.name, "family": order.family, "options": order.options, "metric": family.metric,
+        "config": dict(config), "parts": parts,
+    }  # fmt: skip
+    (here / "config.json").write_text(json.dumps(told, indent=1, allow_nan=False))
+
+
+def _parent(files: Mapping[str, str]) -> Path | None:
+    """The parent's release as a folder; None where there is none."""
+    if "parent.json" not in files:
+        return None
+    folder = Path.cwd() / "parent"
+    folder.mkdir(exist_ok=True)
+    for own, name in (("parent.json", "config.json"), ("parent.safetensors", "model.safetensors")):
+        link = folder / name
+        if not link.is_symlink():
+            link.symlink_to(Path(files[own]).resolve())
+    return folder
+
+
+def _parts_of(folder: Path | None) -> dict[str, Part]:
+    """In which part the groups of a release were, by their marks."""
+    if folder is None:
+        return {}
+    told = json.loads((folder / "config.json").read_bytes()).get("parts", {})
+    return {group: part for part, groups in told.items() for group in groups}
+
+
+def _marks(examples: Examples, parts: Mapping[Part, list[int]], before: Mapping[str, Part]) -> dict[str, list[str]]:
+    """The marks of the groups of every part, those of the parents' data included: children keep to them."""
+    now = dict(before) | {mark(examples.groups[i]): p for p, chosen in parts.items() for i in chosen}
+    return {p: sorted(g for g, q in now.items() if q == p) for p in parts}
+
+
+# ------------------------------------------------------------------ what is asked, and what is known of it
+
+
+def _with(order: Order, point: Mapping[str, Scalar]) -> Order:
+    """The order with values of the point in it. Raises ValueError where the two do not go together."""
+    for name, value in point.items():
+        where, dot, field = name.partition(".")
+        if where == "options" and dot:
+            order = replace(order, options={**order.options, field: value})
+        elif where == "training" and field in order.training.__struct_fields__:
+            told = msgspec.to_builtins(order.training) | {field: value}
+            order = replace(order, training=msgspec.convert(told, type(order.training)))
+        elif name not in ("run", "seed"):
+            raise ValueError(f"{name!r} is nothing of an order: use training.<field> or options.<field>")
+        elif name == "seed":
+            order = replace(order, training=replace(order.training, seed=int(value)))
+    return order
+
+
+def _digest(order: Order) -> str:
+    return hashlib.sha256(msgspec.json.encode(order, order="deterministic")).hexdigest()
+
+
+def _reporter(folder: Path | None) -> Any:
+    def report(told: Mapping[str, Any]) -> None:
+        line = json.dumps(told)
+        print(line, flush=True)
+        if folder is not None:
+            with (folder / PROGRESS).open("a") as file:
+                file.write(line + "\n")
+
+    return report
+
+
+def _device(device: Any) -> str:
+    import torch  # noqa: PLC0415
+
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    return f"CPU {platform.machine()}, {torch.get_num_threads()} threads"
+
+
+def _memory(device: Any) -> int:
+    import torch  # noqa: PLC0415
+
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _software() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in _SOFTWARE:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
