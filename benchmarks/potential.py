@@ -101,7 +101,9 @@ def fit(family: Potential, train: Sequence[Any], validation: Sequence[Any], fold
         schedule.step()
     learnable.validate()
     folder.mkdir(parents=True, exist_ok=True)
-    save_file({k: t.contiguous().clone() for k, t in learnable.module.state_dict().items()}, folder / "model.safetensors")
+    save_file(
+        {k: t.contiguous().clone() for k, t in learnable.module.state_dict().items()}, folder / "model.safetensors"
+    )
     (folder / "config.json").write_text(json.dumps({"options": {}, "config": learnable.config()}))
     return folder
 
@@ -180,7 +182,9 @@ def more(way: str, order: list[int], chosen: list[int], pool: list[Any], before:
     return chosen + [rest[i] for i in best]
 
 
-def trained(args: argparse.Namespace, train: list[Any], validation: list[Any], test: Examples) -> Callable[[Path], Scores]:
+def trained(
+    args: argparse.Namespace, train: list[Any], validation: list[Any], test: Examples
+) -> Callable[[Path], Scores]:
     def make(folder: Path) -> Scores:
         family = Potential()
         return family.evaluate(fit(family, train, validation, folder, args), test)
@@ -216,7 +220,9 @@ def _told(args: argparse.Namespace, sizes: Sequence[int], found: dict[str, list[
     for name, said in (("force_mae", "the force error"), ("force_mae_worst", "the force error of the worst tenth")):
         times = fewer(sizes, means["random", name], means["active", name])
         beyond = min(means["random", name]) > means["active", name][-2]
-        lines.append(f"\nFor {said} of {sizes[-2]} chosen labels, chance needs {'more than ' * beyond}{times:.2f}x as many.")
+        lines.append(
+            f"\nFor {said} of {sizes[-2]} chosen labels, chance needs {'more than ' * beyond}{times:.2f}x as many."
+        )
     return lines
 
 

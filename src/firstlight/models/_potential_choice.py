@@ -44,7 +44,9 @@ def features(network: Any, structures: Sequence[Any]) -> list[Array]:
 def _long(f: Array, centre: Array, forces: Array) -> Array:
     """Features about a centre and a constant one, at unit length times the force."""
     away = np.hstack([f - centre, np.ones((len(f), 1))])
-    return np.asarray(away / np.linalg.norm(away, axis=1, keepdims=True) * np.linalg.norm(forces, axis=1, keepdims=True))
+    return np.asarray(
+        away / np.linalg.norm(away, axis=1, keepdims=True) * np.linalg.norm(forces, axis=1, keepdims=True)
+    )
 
 
 def select(pool: Sequence[Array], known: Sequence[Array], count: int) -> list[int]:
