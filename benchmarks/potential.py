@@ -16,6 +16,7 @@ import math
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -26,18 +27,18 @@ from firstlight.models._potential_choice import choose
 from firstlight.models._potential_data import formula, key, labelled_of
 from firstlight.models.potential import Potential, from_wheel
 
-METALS = ("Cu", "Ag", "Au", "Pd", "Pt", "Ni")
+METALS = {"Cu": 3.61, "Ag": 4.09, "Au": 4.08, "Pd": 3.89, "Pt": 3.92, "Ni": 3.52}
+"""With the edges of their cubic cells, angstrom."""
 VALIDATION = 8
 Scores = dict[str, float]
 
 
-def alloy(rng: np.random.Generator, rattle: float, strain: float, metals: Sequence[str] = METALS) -> Any:
+def alloy(rng: np.random.Generator, rattle: float, strain: float, metals: Sequence[str] = tuple(METALS)) -> Any:
     """Eight atoms of a random alloy on a face-centred cubic lattice, displaced and strained, with labels of EMT."""
     from ase.build import bulk
-    from ase.data import atomic_numbers, reference_states
 
     symbols = rng.choice(metals, 8)
-    edge = float(np.mean([reference_states[atomic_numbers[s]]["a"] for s in symbols]))
+    edge = float(np.mean([METALS[s] for s in symbols]))
     atoms = bulk("Cu", a=edge, cubic=True) * (2, 1, 1)
     atoms.symbols[:] = symbols
     atoms.set_cell(atoms.cell.array @ (np.eye(3) + strain * rng.standard_normal((3, 3))), scale_atoms=True)
@@ -46,9 +47,7 @@ def alloy(rng: np.random.Generator, rattle: float, strain: float, metals: Sequen
 
 
 def labelled(atoms: Any) -> Any:
-    from ase.calculators.emt import EMT
-
-    atoms.calc = EMT()
+    atoms.calc = import_module("ase.calculators.emt").EMT()
     atoms.get_forces()
     return atoms
 
@@ -65,7 +64,7 @@ def wide(count: int, seed: int) -> list[Any]:
     rng, found = np.random.default_rng(seed), []
     for _ in range(count):
         kind = int(rng.integers(10))
-        metals = METALS if kind == 2 else tuple(rng.choice(("Cu", "Ag", "Au"), 2, replace=False))
+        metals = tuple(METALS) if kind == 2 else tuple(rng.choice(("Cu", "Ag", "Au"), 2, replace=False))
         rattle, strain = (0.30 if kind == 0 else 0.05), (0.08 if kind == 1 else 0.01)
         atoms = alloy(rng, rattle, strain, metals)
         if kind == 3:
@@ -95,7 +94,7 @@ def fit(family: Potential, train: Sequence[Any], validation: Sequence[Any], fold
     rng = np.random.default_rng(seed)
     for step in range(args.steps):
         optimiser.zero_grad()
-        learnable.loss(rng.choice(len(train), min(args.batch, len(train)), replace=False).tolist(), step).backward()
+        learnable.loss(rng.choice(len(train), min(args.batch, len(train)), replace=False).tolist(), step).backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimiser.step()
         schedule.step()
@@ -206,8 +205,8 @@ def fewer(sizes: Sequence[int], random: Sequence[float], active: Sequence[float]
 
 
 def _told(args: argparse.Namespace, sizes: Sequence[int], found: dict[str, list[list[Scores]]]) -> list[str]:
-    lines = ["", f"| wide pool of {args.pool}, {args.seeds} seeds | labels | force, meV/A | worst tenth | energy, meV/atom |",
-             "|---|---|---|---|---|"]  # fmt: skip
+    head = f"wide pool of {args.pool}, {args.seeds} seeds, {args.steps} steps"
+    lines = ["", f"| {head} | labels | force, meV/A | worst tenth | energy, meV/atom |", "|---|---|---|---|---|"]
     means: dict[tuple[str, str], list[float]] = {}
     for way, runs in found.items():
         for at, size in enumerate(sizes):
@@ -239,9 +238,9 @@ def main() -> None:
     parser.add_argument("--pool", type=int, default=400)
     parser.add_argument("--test", type=int, default=100)
     args = parser.parse_args()
-    sizes, rounds = (4, 8, 16, 32, 64), (8, 16, 32, 64)
+    sizes, rounds = [4, 8, 16, 32, 64], [8, 16, 32, 64]
     if args.quick:
-        args.steps, args.seeds, args.pool, args.test, sizes, rounds = 10, 1, 40, 20, (4, 8), (4, 8, 16)
+        args.steps, args.seeds, args.pool, args.test, sizes, rounds = 10, 1, 40, 20, [4, 8], [4, 8, 16]
     import torch
 
     torch.set_num_threads(1)

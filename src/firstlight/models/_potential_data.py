@@ -132,14 +132,14 @@ def fit_shift(structures: Sequence[Structure], missing: Array) -> Array:
 
     `missing` (n,) is what the model lacks to the labels, in eV an atom. Every code and every functional has a zero of
     its own, and without this a model would have to learn it. Elements are drawn to their mean, as far apart as
-    elements are, so that few structures of many elements still have an answer. Elements not seen get nothing.
+    elements are, so that few structures of many elements still have an answer. Elements not seen get the mean.
     """
     shares = np.stack([np.bincount(s.numbers - 1, minlength=ELEMENTS) / len(s) for s in structures])
     seen = shares.any(0)
     known = shares[:, seen]
     mean = float(missing.mean())
     curvature = known.T @ known + (NOISE / SPREAD) ** 2 * np.eye(known.shape[1])
-    shift = np.zeros(ELEMENTS)
+    shift = np.full(ELEMENTS, mean)
     shift[seen] = mean + np.linalg.solve(curvature, known.T @ (missing - mean))
     return shift
 

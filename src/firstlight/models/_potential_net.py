@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.util import find_spec
 from io import StringIO
 from pathlib import Path
@@ -96,10 +97,8 @@ class Network(torch.nn.Module):
 
     def graph(self, structure: Structure) -> Any:
         """What the network sees of a structure. Raises ValueError where an atom has no other within CUTOFF."""
-        import pymatgen.core  # noqa: PLC0415
-
         cell, positions = boxed(structure)
-        crystal = pymatgen.core.Structure(
+        crystal = import_module("pymatgen.core").Structure(
             cell, structure.numbers.tolist(), positions, coords_are_cartesian=True, to_unit_cell=False
         )
         try:
@@ -115,9 +114,9 @@ def boxed(structure: Structure) -> tuple[Array, Array]:
     """Cell and positions with empty space along axes that are not periodic, so that nothing meets its own image."""
     if all(structure.periodic):
         return structure.cell, structure.positions
-    from ase import Atoms  # noqa: PLC0415
-
-    atoms = Atoms(structure.numbers, structure.positions, cell=structure.cell, pbc=structure.periodic)
+    atoms = import_module("ase").Atoms(
+        structure.numbers, structure.positions, cell=structure.cell, pbc=structure.periodic
+    )
     apart = tuple(axis for axis in range(3) if not structure.periodic[axis])
     atoms.center(vacuum=CUTOFF, axis=apart)
     return np.asarray(atoms.cell.array), np.asarray(atoms.positions)

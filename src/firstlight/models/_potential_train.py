@@ -109,7 +109,8 @@ class Learning:
     ) -> None:  # fmt: skip
         if not train or not validation:
             raise ValueError("a potential needs structures to learn from and others to be validated by")
-        self.module = network
+        self.module: torch.nn.Module = network
+        self._network = network
         self._weights, self._replay, self._config = weights, replay, config
         self._atoms = [len(s) for s in train]
         self._train = _targets(network, train, shift)
@@ -134,8 +135,8 @@ class Learning:
 
     def validate(self) -> float:
         """The mean loss on the validation. What is familiar, and how wrong, is worked out anew for these weights."""
-        known = ask(self.module, self._known)
-        held = ask(self.module, self._validation.graphs)
+        known = ask(self._network, self._known)
+        held = ask(self._network, self._validation.graphs)
         mean, whiten = familiar.whitening(np.concatenate(known.features))
         apart = [familiar.distances(f, mean, whiten) for f in [*held.features, *known.features]]
         errors = np.concatenate([f - t.numpy() for f, t in zip(held.forces, self._validation.forces, strict=True)])
@@ -169,13 +170,13 @@ class Learning:
     def _of(self, targets: _Targets, chosen: Sequence[int], learn: bool = True) -> torch.Tensor:
         """The loss of each, (b,): of its energy an atom, of the components of its forces, and of its stress."""
         stressed = self._weights.stress > 0 and any(targets.stress[i] is not None for i in chosen)
-        answer = self.module.answer([targets.graphs[i] for i in chosen], stressed, learn)
+        answer = self._network.answer([targets.graphs[i] for i in chosen], stressed, learn)
         device = answer.energy.device
         energy = torch.tensor([targets.energy[i] for i in chosen], device=device)
         loss = self._weights.energy * _huber(answer.energy - energy)
         counts = [len(targets.forces[i]) for i in chosen]
         wrong = _huber(answer.forces - torch.cat([targets.forces[i] for i in chosen]).to(device))
-        loss = loss + self._weights.force * torch.stack([w.mean() for w in wrong.split(counts)])
+        loss = loss + self._weights.force * torch.stack([w.mean() for w in torch.split(wrong, counts)])
         if stressed:
             loss = loss + self._weights.stress * self._stress(answer, [targets.stress[i] for i in chosen])
         return loss
@@ -244,7 +245,7 @@ def atoms_per_gigabyte(network: Network, graph: Any) -> int:
 def limits_of(config: dict[str, Any]) -> list[str]:
     """What a model card must say of a potential."""
     return [
-        f"Elements it was trained on: {', '.join(config['elements'])}. Energies of others are on the scale of its parent.",
+        f"Elements it was trained on: {', '.join(config['elements'])}. Energies of others are as its parent has them.",
         f"An atom sees {CUTOFF:g} angstrom a layer; long-range electrostatics and dispersion are not in it.",
         f"About {config['atoms_per_gigabyte']:,} atoms a gigabyte of memory, with forces.",
     ]

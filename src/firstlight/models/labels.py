@@ -11,6 +11,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -89,21 +90,18 @@ def _labelled(labeller: Labeller, atoms: Any, which: str) -> Any:
 
 
 def _with(atoms: Any, energy: float, forces: Any, stress: Any = None) -> Any:
-    from ase.calculators.singlepoint import SinglePointCalculator  # noqa: PLC0415
-
+    singlepoint = import_module("ase.calculators.singlepoint")
     labels = {"energy": float(energy), "forces": np.asarray(forces, float)}
     if stress is not None:
         labels["stress"] = np.asarray(stress, float)
-    atoms.calc = SinglePointCalculator(atoms, **labels)
+    atoms.calc = singlepoint.SinglePointCalculator(atoms, **labels)
     return atoms
 
 
 def _emt(atoms: Any) -> Any:
-    from ase.calculators.emt import EMT  # noqa: PLC0415
-
     if others := sorted(set(atoms.get_chemical_symbols()) - set(EMT_ELEMENTS)):
         raise Failed("invalid-input", f"EMT has no {', '.join(others)}; it has {', '.join(EMT_ELEMENTS)}")
-    atoms.calc = EMT()
+    atoms.calc = import_module("ase.calculators.emt").EMT()
     stress = atoms.get_stress() if all(atoms.pbc) else None
     return _with(atoms, atoms.get_potential_energy(), atoms.get_forces(), stress)
 
@@ -134,8 +132,8 @@ def _xtb(atoms: Any, method: str) -> Any:
 def _pyscf(atoms: Any, functional: str, basis: str) -> Any:
     """A molecule by density functional theory, restricted or, where its electrons are odd, unrestricted; charge 0."""
     try:
-        from pyscf import dft, gto  # noqa: PLC0415
-        from pyscf.lib.exceptions import BasisNotFoundError  # noqa: PLC0415
+        dft, gto = import_module("pyscf.dft"), import_module("pyscf.gto")
+        no_basis = import_module("pyscf.lib.exceptions").BasisNotFoundError
     except ImportError as error:
         raise Failed("invalid-input", "DFT wants the package pyscf: pip install pyscf") from error
     if any(atoms.pbc):
@@ -149,7 +147,7 @@ def _pyscf(atoms: Any, functional: str, basis: str) -> Any:
         field = dft.RKS(molecule) if molecule.spin == 0 else dft.UKS(molecule)
         field.xc = functional
         energy = field.kernel()
-    except (BasisNotFoundError, KeyError, ValueError) as error:
+    except (no_basis, KeyError, ValueError) as error:
         raise Failed("invalid-input", f"pyscf does not know {functional}/{basis}: {error}") from error
     if not field.converged:
         raise Failed("did-not-converge", f"{functional}/{basis} did not converge in {field.max_cycle} cycles")

@@ -18,7 +18,16 @@ import numpy as np
 
 from ._family import Examples, Item, Learnable, Scores
 from ._potential_data import (
-    ELEMENTS, SUFFIXES, Array, Group, Labelled, fit_shift, formula, key, read_file, shifted,
+    ELEMENTS,
+    SUFFIXES,
+    Array,
+    Group,
+    Labelled,
+    fit_shift,
+    formula,
+    key,
+    read_file,
+    shifted,
 )  # fmt: skip
 
 if TYPE_CHECKING:
@@ -105,6 +114,7 @@ class Potential:
             raise ValueError("replay needs a parent to be rehearsed: a network from scratch has nothing to forget")
         graphs = [network.graph(s) for s in train.items]
         shift = _refitted(network, train.items, graphs)
+        others = labels_of(train.items).mean() - training.ask(network, graphs).energy.mean()
         known = {chemical_symbols.index(e): v for e, v in told.get("shift", {}).items()}
         here = {int(z) for s in train.items for z in s.numbers}
         shift[[z - 1 for z in known if z not in here]] = [v for z, v in known.items() if z not in here]
@@ -112,6 +122,7 @@ class Potential:
             "architecture": "chgnet", "arguments": network.arguments, "origin": told.get("origin", self.start),
             "elements": sorted({chemical_symbols[z] for z in here} | set(told.get("elements", ()))),
             "shift": {chemical_symbols[z]: float(shift[z - 1]) for z in sorted(here | known.keys())},
+            "shift_others": float(others),
             "cutoff": net.CUTOFF,
             "atoms_per_gigabyte": training.atoms_per_gigabyte(network, max(graphs, key=lambda g: len(g.atomic_number))),
         }  # fmt: skip
@@ -170,7 +181,9 @@ class Potential:
 
 
 def from_wheel(start: Literal["chgnet-0.3.0", "chgnet-r2scan"], folder: Path) -> None:
-    """Write the weights of CHGNet's wheel as a release, so that versions can have it as their parent."""
+    """Write the weights of CHGNet's wheel as a release, so that versions can have it as their parent.
+
+    What it was trained on is not at hand, so nothing is familiar to it and its uncertainty is nothing."""
     import json  # noqa: PLC0415
 
     from safetensors.torch import save_file  # noqa: PLC0415
@@ -180,7 +193,7 @@ def from_wheel(start: Literal["chgnet-0.3.0", "chgnet-r2scan"], folder: Path) ->
     network = _network(start, 0)
     config = {
         "architecture": "chgnet", "arguments": network.arguments, "origin": start, "elements": [], "shift": {},
-        "cutoff": CUTOFF,
+        "shift_others": 0.0, "cutoff": CUTOFF,
     }  # fmt: skip
     told = {
         "format": 1, "name": start, "family": "firstlight.models.potential:Potential", "options": {"start": start},
@@ -195,7 +208,7 @@ def shift_of(config: dict[str, Any]) -> Array:
     """The shifts of a released potential by atomic number less one, eV."""
     from ase.data import chemical_symbols  # noqa: PLC0415
 
-    shift = np.zeros(ELEMENTS)
+    shift = np.full(ELEMENTS, float(config["shift_others"]))
     for element, value in config["shift"].items():
         shift[chemical_symbols.index(element) - 1] = value
     return shift
