@@ -16,6 +16,8 @@ from ._potential_net import CUTOFF, Answer, Network
 
 HUBER = 0.1
 """Errors beyond this (eV an atom, eV/angstrom, eV/angstrom**3) count by their size and no more by its square."""
+SHARP = 0.01
+"""The same for what is rehearsed, whose labels are exact and small errors of which are what is to be avoided."""
 KNOWN = 128
 """Structures, at most, from which it is worked out what is familiar: more cost time at every judgement."""
 BATCH = 8
@@ -126,7 +128,7 @@ class Learning:
         """The mean loss of these structures, and with it that of what is rehearsed beside each of them."""
         total, added = self._of(self._train, chosen).sum(), self._drawn(chosen, seed)
         if added:
-            total = total + self._of(self._rehearsed, added).sum()
+            total = total + self._of(self._rehearsed, added, sharp=SHARP).sum()
         return total / len(chosen)
 
     def work(self, chosen: Sequence[int]) -> int:
@@ -167,24 +169,25 @@ class Learning:
             found += rng.integers(len(self._rehearsed.graphs), size=count).tolist()
         return found
 
-    def _of(self, targets: _Targets, chosen: Sequence[int], learn: bool = True) -> torch.Tensor:
-        """The loss of each, (b,): of its energy an atom, of the components of its forces, and of its stress."""
+    def _of(self, targets: _Targets, chosen: Sequence[int], learn: bool = True, sharp: float = HUBER) -> torch.Tensor:
+        """The loss of each, (b,): of its energy an atom, of the components of its forces, and of its stress. Errors beyond
+        `sharp` all count alike, whatever it is."""
         stressed = self._weights.stress > 0 and any(targets.stress[i] is not None for i in chosen)
         answer = self._network.answer([targets.graphs[i] for i in chosen], stressed, learn)
         device = answer.energy.device
         energy = torch.tensor([targets.energy[i] for i in chosen], device=device)
-        loss = self._weights.energy * _huber(answer.energy - energy)
+        loss = self._weights.energy * _huber(answer.energy - energy, sharp)
         counts = [len(targets.forces[i]) for i in chosen]
-        wrong = _huber(answer.forces - torch.cat([targets.forces[i] for i in chosen]).to(device))
+        wrong = _huber(answer.forces - torch.cat([targets.forces[i] for i in chosen]).to(device), sharp)
         loss = loss + self._weights.force * torch.stack([w.mean() for w in torch.split(wrong, counts)])
         if stressed:
-            loss = loss + self._weights.stress * self._stress(answer, [targets.stress[i] for i in chosen])
+            loss = loss + self._weights.stress * self._stress(answer, [targets.stress[i] for i in chosen], sharp)
         return loss
 
-    def _stress(self, answer: Answer, labels: Sequence[torch.Tensor | None]) -> torch.Tensor:
+    def _stress(self, answer: Answer, labels: Sequence[torch.Tensor | None], sharp: float) -> torch.Tensor:
         assert answer.stress is not None
         parts = [
-            answer.energy.new_zeros(()) if label is None else _huber(told - label.to(told.device)).mean()
+            answer.energy.new_zeros(()) if label is None else _huber(told - label.to(told.device), sharp).mean()
             for told, label in zip(answer.stress, labels, strict=True)
         ]
         return torch.stack(parts)
@@ -200,8 +203,9 @@ class Learning:
         return frozenset(n for n, _ in self.module.named_parameters() if n not in moved)
 
 
-def _huber(wrong: torch.Tensor) -> torch.Tensor:
-    return torch.nn.functional.huber_loss(wrong, torch.zeros_like(wrong), reduction="none", delta=HUBER)
+def _huber(wrong: torch.Tensor, sharp: float) -> torch.Tensor:
+    loss = torch.nn.functional.huber_loss(wrong, torch.zeros_like(wrong), reduction="none", delta=sharp)
+    return loss * (HUBER / sharp)
 
 
 def _spread(size: int, most: int) -> list[int]:
