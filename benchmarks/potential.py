@@ -194,7 +194,8 @@ def trained(
 def fewer(sizes: Sequence[int], random: Sequence[float], active: Sequence[float]) -> float:
     """How many times as many labels chance needs for the error that the choice reaches with its last but one number.
 
-    Between numbers of labels errors are interpolated, both in logarithms; beyond the last it is at least that.
+    Between numbers of labels errors are interpolated, both in logarithms; beyond the first and the last number it is at
+    most, and at least, that.
     """
     target = active[-2]
     best = np.minimum.accumulate(random)

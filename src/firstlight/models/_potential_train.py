@@ -249,7 +249,7 @@ def atoms_per_gigabyte(network: Network, graph: Any) -> int:
 def limits_of(config: dict[str, Any]) -> list[str]:
     """What a model card must say of a potential."""
     return [
-        f"Elements it was trained on: {', '.join(config['elements'])}. Energies of others are as its parent has them.",
+        f"Elements it was trained on: {', '.join(config['elements'])}. The zero of others' energies is a guess.",
         f"An atom sees {CUTOFF:g} angstrom a layer; long-range electrostatics and dispersion are not in it.",
         f"About {config['atoms_per_gigabyte']:,} atoms a gigabyte of memory, with forces.",
     ]
