@@ -170,8 +170,9 @@ class Learning:
         return found
 
     def _of(self, targets: _Targets, chosen: Sequence[int], learn: bool = True, sharp: float = HUBER) -> torch.Tensor:
-        """The loss of each, (b,): of its energy an atom, of the components of its forces, and of its stress. Errors beyond
-        `sharp` all count alike, whatever it is."""
+        """The loss of each, (b,): of its energy an atom, of the components of its forces, and of its stress.
+
+        Errors beyond `sharp` all count alike, whatever it is."""
         stressed = self._weights.stress > 0 and any(targets.stress[i] is not None for i in chosen)
         answer = self._network.answer([targets.graphs[i] for i in chosen], stressed, learn)
         device = answer.energy.device
