@@ -1,0 +1,223 @@
+"""Training as a facility performs it: releases, crashes, warnings, several processes, and what is refused."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+pytest.importorskip("torch")
+sys.path.insert(0, str(Path(__file__).parent))
+
+import lines
+from safetensors.numpy import load_file
+
+from firstlight.core import Failed
+from firstlight.models import work
+from firstlight.models._family import Item
+from firstlight.models._report import read_report
+from firstlight.models._spec import Order, Split, Training
+
+HERE = Path(__file__).parent
+RELEASE = ("model.safetensors", "config.json", "report.json", "curve.json")
+
+
+def _order(**told: Any) -> dict[str, Any]:
+    training = {"steps": 40, "batch": 16, "learning_rate": 0.02, "validate": 10, "average": 0.9} | told.pop("training", {})
+    item = Item(dataset="lines@0", path="lines.csv", digest="sha256:0", size=0)
+    order = Order(
+        name="line", family="lines:Lines", options=told.pop("options", {}), split=Split(),
+        training=msgspec.convert(training, Training), items=(item,), **told,
+    )  # fmt: skip
+    made: dict[str, Any] = msgspec.to_builtins(order)
+    return made
+
+
+def _run(
+    folder: Path, order: Mapping[str, Any], environment: Mapping[str, str] | None = None, **files: str
+) -> subprocess.CompletedProcess[str]:  # fmt: skip
+    """In a process of its own, as a facility calls it; the checkpoint folder stays from attempt to attempt."""
+    folder.mkdir(exist_ok=True)
+    (folder / "checkpoint").mkdir(exist_ok=True)
+    data = lines.write(folder / "data-0")
+    code = (
+        "import sys, json; sys.path.insert(0, sys.argv[1]); from firstlight.models.work import train; "
+        "print('OUT', json.dumps(train({}, order=json.loads(sys.argv[2]), **json.loads(sys.argv[3]))))"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", code, str(HERE), json.dumps(order), json.dumps({"data-0": str(data)} | files)],
+        cwd=folder, capture_output=True, text=True, check=False, timeout=120,
+        env=os.environ | {"FIRSTLIGHT_CHECKPOINT": str(folder / "checkpoint"), "OMP_NUM_THREADS": "1"} | dict(environment or {}),
+    )  # fmt: skip
+
+
+def _train(folder: Path, monkeypatch: pytest.MonkeyPatch, order: Mapping[str, Any], **files: str) -> dict[str, Any]:
+    folder.mkdir(exist_ok=True)
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("FIRSTLIGHT_CHECKPOINT", raising=False)
+    data = folder / "data-0"
+    if not data.exists():
+        lines.write(data)
+    return work.train({}, order=order, **({"data-0": str(data)} | files))
+
+
+def _curve(folder: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads((folder / "curve.json").read_text())
+    return found
+
+
+def test_killed_and_taken_up_again_it_is_the_same_run_to_the_last_bit(tmp_path: Path) -> None:
+    order = _order()
+    whole = _run(tmp_path / "whole", order)
+    assert whole.returncode == 0, whole.stderr
+    for step in ("25", "33"):  # Between two checkpoints, and twice.
+        killed = _run(tmp_path / "killed", order, {"LINES_KILL": step})
+        assert killed.returncode == -signal.SIGKILL
+    again = _run(tmp_path / "killed", order)
+    assert again.returncode == 0, again.stderr
+    assert _curve(tmp_path / "killed") == _curve(tmp_path / "whole")
+    assert (tmp_path / "killed" / "model.safetensors").read_bytes() == (tmp_path / "whole" / "model.safetensors").read_bytes()
+    report = read_report(tmp_path / "killed")
+    assert report.scores == read_report(tmp_path / "whole").scores
+    # What the killed attempts did before their last checkpoint is counted, too.
+    assert report.compute.tokens == 40 * 16
+
+
+def test_warned_that_its_time_is_nearly_over_it_saves_and_asks_to_be_continued(tmp_path: Path) -> None:
+    order = _order()
+    assert _run(tmp_path / "whole", order).returncode == 0
+    warned = _run(tmp_path / "warned", order, {"LINES_WARN": "17"})
+    assert warned.returncode == work.CONTINUED
+    assert sorted(f.name for f in (tmp_path / "warned" / "checkpoint").glob("step-*"))[-1] == "step-000000000018.safetensors"
+    assert _run(tmp_path / "warned", order).returncode == 0
+    assert _curve(tmp_path / "warned") == _curve(tmp_path / "whole")
+
+
+def test_a_checkpoint_of_another_order_is_not_taken_up(tmp_path: Path) -> None:
+    assert _run(tmp_path / "a", _order(), {"LINES_KILL": "25"}).returncode == -signal.SIGKILL
+    other = _order(training={"seed": 3})
+    assert _run(tmp_path / "a", other).returncode == 0
+    assert _run(tmp_path / "b", other).returncode == 0
+    assert _curve(tmp_path / "a") == _curve(tmp_path / "b")
+
+
+def test_two_processes_train_as_one_does_and_go_on_as_one(tmp_path: Path) -> None:
+    order = _order()
+    assert _run(tmp_path / "one", order).returncode == 0
+    data = lines.write(tmp_path / "data-0")
+    (tmp_path / "two").mkdir()
+    (tmp_path / "two" / "checkpoint").mkdir()
+    code = (
+        "import sys, json; sys.path.insert(0, sys.argv[1]); from firstlight.models.work import train; "
+        "train({}, order=json.loads(sys.argv[2]), **{'data-0': sys.argv[3]})"
+    )
+
+    def both(**environment: str) -> list[int]:
+        started = [
+            subprocess.Popen(
+                [sys.executable, "-c", code, str(HERE), json.dumps(order), str(data)], cwd=tmp_path / "two",
+                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                env=os.environ | {
+                    "RANK": str(rank), "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1",
+                    "FIRSTLIGHT_CHECKPOINT": str(tmp_path / "two" / "checkpoint"), **environment,
+                },
+            )
+            for rank in (0, 1)
+        ]  # fmt: skip
+        return [process.wait(timeout=120) for process in started]
+
+    assert both(LINES_WARN="17") == [work.CONTINUED, work.CONTINUED]
+    # The next attempt has one process: another size of the world, the same run.
+    again = _run(tmp_path / "two", order)
+    assert again.returncode == 0, again.stderr
+    for a, b in zip(_curve(tmp_path / "two"), _curve(tmp_path / "one"), strict=True):
+        # Sums of floats in another order, and dropout of two processes, are all that differs.
+        assert b["validation"] == pytest.approx(a["validation"], rel=0.2)
+
+
+def test_a_release_says_all_and_is_what_the_registry_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = _train(tmp_path / "a", monkeypatch, _order())
+    report = read_report(tmp_path / "a")
+    assert all((tmp_path / "a" / name).exists() for name in RELEASE)
+    assert seen["error"] == report.scores["error"] < report.baselines["mean"]["error"]
+    assert seen["validation"] == report.curve.best < report.curve.first
+    assert report.parts["train"] + report.parts["validation"] + report.parts["test"] == 200
+    assert report.parameters.changed == 8 + 8 + 8 + 1 and report.parameters.frozen == 0
+    assert report.compute.device_hours > 0 and report.compute.energy_joules and report.compute.energy_source
+    assert report.limits == ("It knows lines only.",)
+
+
+def test_a_child_begins_where_its_parent_ended_and_is_judged_by_what_neither_saw(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _train(tmp_path / "a", monkeypatch, _order())
+    parent = {"parent.json": str(tmp_path / "a/config.json"), "parent.safetensors": str(tmp_path / "a/model.safetensors")}
+    (tmp_path / "b").mkdir()
+    lines.write(tmp_path / "b" / "data-0", groups=30)
+    _train(tmp_path / "b", monkeypatch, _order(parent="line:1"), **parent)
+    first, then = read_report(tmp_path / "a"), read_report(tmp_path / "b")
+    assert then.parent == "line:1" and then.curve.first < first.curve.first
+    assert then.parent_scores["n"] == then.scores["n"] == then.parts["test"]
+    assert then.forgetting["moved"] > 0
+    mine, theirs = (json.loads((tmp_path / f / "config.json").read_text())["parts"] for f in ("b", "a"))
+    for part, groups in theirs.items():
+        assert set(groups) <= set(mine[part])
+
+
+def test_frozen_layers_stay_and_the_others_move(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _train(tmp_path / "a", monkeypatch, _order())
+    parent = {"parent.json": str(tmp_path / "a/config.json"), "parent.safetensors": str(tmp_path / "a/model.safetensors")}
+    (tmp_path / "b").mkdir()
+    lines.write(tmp_path / "b" / "data-0", slope=3.0)
+    frozen = ["first.weight", "first.bias"]
+    _train(tmp_path / "b", monkeypatch, _order(parent="line:1", options={"freeze": frozen}), **parent)
+    before, after = (load_file(tmp_path / f / "model.safetensors") for f in ("a", "b"))
+    assert (before["first.weight"] == after["first.weight"]).all() and (before["last.weight"] != after["last.weight"]).any()
+    assert read_report(tmp_path / "b").parameters.frozen == 16
+
+
+@pytest.mark.parametrize(
+    ("told", "cause", "said"),
+    [
+        ({"options": {"widht": 3}}, "invalid-input", "widht"),
+        ({"options": {"freeze": ["frist.weight"]}}, "invalid-output", "no parameters frist.weight"),
+        (
+            {"options": {"freeze": ["first.weight", "first.bias", "last.weight", "last.bias"]}},
+            "invalid-output", "nothing to train",
+        ),
+        ({"training": {"learning_rate": 1e30, "clip": 1e30, "average": 0.0}}, "did-not-converge", "is (nan|inf)"),
+        ({"training": {"steps": 1, "learning_rate": 1e3, "average": 0.0}}, "did-not-converge", "no step"),
+    ],
+)  # fmt: skip
+def test_what_would_silently_come_to_nothing_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: dict[str, Any], cause: str, said: str
+) -> None:
+    with pytest.raises(Failed, match=said) as refused:
+        _train(tmp_path / "a", monkeypatch, _order(**told))
+    assert refused.value.cause == cause
+
+
+def test_a_layer_that_nothing_depends_on_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = lines.Net.forward
+    monkeypatch.setattr(lines.Net, "forward", lambda self, x: whole(self, x * 0) + x * 0)
+    with pytest.raises(Failed, match=r"first.weight did not change in \d+ steps"):
+        _train(tmp_path / "a", monkeypatch, _order(training={"average": 0.0}))
+
+
+def test_a_point_may_choose_how_it_is_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a").mkdir()
+    lines.write(tmp_path / "a" / "data-0")
+    monkeypatch.chdir(tmp_path / "a")
+    monkeypatch.delenv("FIRSTLIGHT_CHECKPOINT", raising=False)
+    files = {"data-0": "data-0"}
+    work.train({"training.steps": 20, "options.width": 3, "seed": 5}, order=_order(), **files)
+    report = read_report(tmp_path / "a")
+    assert (report.curve.steps, report.parameters.changed, report.seed) == (20, 10, 5)
+    with pytest.raises(Failed, match=r"'training.stepz' is nothing of an order"):
+        work.train({"training.stepz": 20}, order=_order(), **files)
