@@ -9,7 +9,7 @@ import pytest
 
 from firstlight.models._table_encode import Input
 from firstlight.models._table_use import TableConfig, Target
-from firstlight.models._weights import write_weights
+from firstlight.models._weights import Weights, write_weights
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def release(tmp_path: Path) -> Path:
         targets=(Target(name="y", unit="K", mean=10.0, deviation=2.0),), members=1, stages=1, near=2.0, rows=4,
     )  # fmt: skip
     layers = {"weights.0": (1, 2, 2), "biases.0": (1, 1, 2), "weights.1": (1, 2, 2), "biases.1": (1, 1, 2)}
-    weights = {f"stages.0.{n}": np.zeros(shape, np.float32) for n, shape in layers.items()}
+    weights: Weights = {f"stages.0.{n}": np.zeros(shape, np.float32) for n, shape in layers.items()}
     weights["stages.0.skip"] = np.array([[[0.5, 0.0], [0.5, 0.0]]], np.float32)
     weights |= {"references": np.zeros((1, 2), np.float32), "calibration": np.ones(1, np.float32)}
     write_weights(tmp_path / "model.safetensors", weights)

@@ -43,7 +43,7 @@ def test_it_learns_what_a_chain_of_three_cannot_see(tmp_path: Path) -> None:
     optimiser = torch.optim.Adam(learner.module.parameters(), lr=5e-3)
     for step in range(250):
         optimiser.zero_grad()
-        learner.loss(draw.integers(0, len(train), 64).tolist(), step).backward()
+        learner.loss(draw.integers(0, len(train), 64).tolist(), step).backward()  # type: ignore[no-untyped-call]
         optimiser.step()
     assert learner.validate() < before
     write_weights(tmp_path / "model.safetensors", {n: t.numpy() for n, t in learner.module.state_dict().items()})

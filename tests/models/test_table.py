@@ -12,7 +12,7 @@ from arro3.core import Array, ChunkedArray, DataType, Field, Schema
 from arro3.core import Table as Arrow
 from arro3.io import write_parquet
 
-from firstlight.core import Failed
+from firstlight.core import Failed, Scalar
 from firstlight.models._family import Examples, Item
 from firstlight.models._weights import write_weights
 from firstlight.models.predict import predict
@@ -59,7 +59,7 @@ def _fit(
             if now < best:
                 best, kept = now, {n: v.detach().numpy().copy() for n, v in learner.module.state_dict().items()}
         optimiser.zero_grad()
-        learner.loss(range(len(learner)), step).backward()
+        learner.loss(range(len(learner)), step).backward()  # type: ignore[no-untyped-call]
         optimiser.step()
     folder.mkdir()
     write_weights(folder / "model.safetensors", kept)
@@ -97,7 +97,7 @@ def test_it_beats_the_mean_and_ridge_and_is_calibrated(made: tuple[Path, Example
 
 def test_what_is_unlike_the_data_is_said_to_be(made: tuple[Path, Examples, Examples]) -> None:
     model = Table().load(made[0])
-    known = {"t": 400.0, "p": 0.5, "solvent": "DMF"}
+    known: dict[str, Scalar | None] = {"t": 400.0, "p": 0.5, "solvent": "DMF"}
     good, hot, other, gap = model.predict(
         [known, known | {"t": 900.0}, known | {"solvent": "THF"}, {**known, "p": None}]
     )
@@ -112,7 +112,11 @@ def test_what_is_unlike_the_data_is_said_to_be(made: tuple[Path, Examples, Examp
 def test_many_rows_take_no_time_and_say_the_same(made: tuple[Path, Examples, Examples]) -> None:
     model, count = Table().load(made[0]), 20_000
     draw = np.random.default_rng(1)
-    columns = {"t": draw.uniform(300, 500, count), "p": draw.uniform(0, 1, count), "solvent": ["DMF"] * count}
+    columns: dict[str, Any] = {
+        "t": draw.uniform(300, 500, count),
+        "p": draw.uniform(0, 1, count),
+        "solvent": ["DMF"] * count,
+    }
     began = time.process_time()
     mean, sigma, familiar = model.predict_table(columns)
     assert time.process_time() - began < 2.0

@@ -59,7 +59,7 @@ def _fit(family: Transport, folder: Path, train: Examples, held: Examples, paren
             if now < best:
                 best, kept = now, {n: v.detach().numpy().copy() for n, v in learner.module.state_dict().items()}
         optimiser.zero_grad()
-        learner.loss(range(len(learner)), step).backward()
+        learner.loss(range(len(learner)), step).backward()  # type: ignore[no-untyped-call]
         optimiser.step()
     folder.mkdir()
     write_weights(folder / "model.safetensors", kept)

@@ -45,7 +45,7 @@ class ReleasedModel(Model):  # type: ignore[misc]
         names = [i.name for i in self._released.config.inputs]
         if flat.shape[1] != len(names):
             raise ValueError(f"X must have the columns {', '.join(names)}, and has {flat.shape[1]}")
-        mean, sigma, _ = self._released.predict_table({name: flat[:, j] for j, name in enumerate(names)})
+        mean, sigma, _ = self._released.predict_table({name: flat[:, j].tolist() for j, name in enumerate(names)})
         means, variances = (
             torch.as_tensor(a.reshape(len(flat), -1)).to(X).reshape(*X.shape[:-1], self.num_outputs)
             for a in (mean, sigma**2)
