@@ -1,0 +1,25 @@
+"""Options of families as values: unknown ones are refused, with the one that was probably meant."""
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import TypeVar
+
+import msgspec
+
+from firstlight.core import Value
+
+Kind = TypeVar("Kind", bound=Value)
+
+
+def read_options(kind: type[Kind], options: Mapping[str, object], family: str) -> Kind:
+    """Options of a family as `kind`. Raises ValueError saying which is unknown, or what is wrong."""
+    known = kind.__struct_fields__
+    for name in options:
+        if name not in known:
+            near = get_close_matches(name, known, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(known)}"
+            raise ValueError(f"{family}: there is no option {name!r}; {hint}")
+    try:
+        return msgspec.convert(dict(options), kind)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"{family}: {error}") from error
