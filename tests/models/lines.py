@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 
 from firstlight.models._family import Examples, Item, Scores
 
@@ -62,6 +63,7 @@ class Learnable:
 
 class Lines:
     metric = "error"
+    suffixes = (".csv",)
 
     def __init__(self, *, width: int = 8, freeze: Sequence[str] = (), start: str = "") -> None:
         self.width, self.freeze, self.start = width, tuple(freeze), start
@@ -78,8 +80,6 @@ class Lines:
         return Learnable(net, train, validation, self)
 
     def load(self, folder: Path) -> Net:
-        from safetensors.torch import load_file
-
         net = Net(json.loads((folder / "config.json").read_text())["config"]["width"])
         net.load_state_dict(load_file(folder / "model.safetensors"))
         return net

@@ -62,7 +62,7 @@ def test_the_parts_of_the_data_are_kept_and_may_not_tear_a_group() -> None:
     told: list[str | None] = ["test", "validation", "train", None, None, None]
     parts = split(_examples(names, parts=told), Split())
     assert 0 in parts["test"] and 1 in parts["validation"] and 2 in parts["train"]
-    with pytest.raises(ValueError, match="g0 .* in test and in train"):
+    with pytest.raises(ValueError, match=r"g0 .* in test and in train"):
         split(_examples(["g0", "g0", "g1"], parts=["test", "train", None]), Split())
 
 

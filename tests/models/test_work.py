@@ -13,9 +13,7 @@ import msgspec
 import pytest
 
 pytest.importorskip("torch")
-sys.path.insert(0, str(Path(__file__).parent))
 
-import lines
 from safetensors.numpy import load_file
 
 from firstlight.core import Failed
@@ -24,19 +22,31 @@ from firstlight.models._family import Item
 from firstlight.models._report import read_report
 from firstlight.models._spec import Order, Split, Training
 
+from . import lines
+
 HERE = Path(__file__).parent
 RELEASE = ("model.safetensors", "config.json", "report.json", "curve.json")
 
 
 def _order(**told: Any) -> dict[str, Any]:
-    training = {"steps": 40, "batch": 16, "learning_rate": 0.02, "validate": 10, "average": 0.9} | told.pop("training", {})
+    training = {"steps": 40, "batch": 16, "learning_rate": 0.02, "validate": 10, "average": 0.9}
+    training |= told.pop("training", {})
     item = Item(dataset="lines@0", path="lines.csv", digest="sha256:0", size=0)
     order = Order(
-        name="line", family="lines:Lines", options=told.pop("options", {}), split=Split(),
+        name="line", family=f"{lines.__name__}:Lines", options=told.pop("options", {}), split=Split(),
         training=msgspec.convert(training, Training), items=(item,), **told,
     )  # fmt: skip
     made: dict[str, Any] = msgspec.to_builtins(order)
     return made
+
+
+def _apart(order: Mapping[str, Any]) -> str:
+    """The same order for a process that finds the family on its path."""
+    return json.dumps({**order, "family": "lines:Lines"})
+
+
+def _parent(folder: Path) -> dict[str, str]:
+    return {"parent.json": str(folder / "config.json"), "parent.safetensors": str(folder / "model.safetensors")}
 
 
 def _run(
@@ -51,9 +61,12 @@ def _run(
         "print('OUT', json.dumps(train({}, order=json.loads(sys.argv[2]), **json.loads(sys.argv[3]))))"
     )
     return subprocess.run(
-        [sys.executable, "-c", code, str(HERE), json.dumps(order), json.dumps({"data-0": str(data)} | files)],
+        [sys.executable, "-c", code, str(HERE), _apart(order), json.dumps({"data-0": str(data)} | files)],
         cwd=folder, capture_output=True, text=True, check=False, timeout=120,
-        env=os.environ | {"FIRSTLIGHT_CHECKPOINT": str(folder / "checkpoint"), "OMP_NUM_THREADS": "1"} | dict(environment or {}),
+        env={
+            **os.environ, "FIRSTLIGHT_CHECKPOINT": str(folder / "checkpoint"), "OMP_NUM_THREADS": "1",
+            **(environment or {}),
+        },
     )  # fmt: skip
 
 
@@ -82,7 +95,8 @@ def test_killed_and_taken_up_again_it_is_the_same_run_to_the_last_bit(tmp_path: 
     again = _run(tmp_path / "killed", order)
     assert again.returncode == 0, again.stderr
     assert _curve(tmp_path / "killed") == _curve(tmp_path / "whole")
-    assert (tmp_path / "killed" / "model.safetensors").read_bytes() == (tmp_path / "whole" / "model.safetensors").read_bytes()
+    killed_weights, whole_weights = (tmp_path / f / "model.safetensors" for f in ("killed", "whole"))
+    assert killed_weights.read_bytes() == whole_weights.read_bytes()
     report = read_report(tmp_path / "killed")
     assert report.scores == read_report(tmp_path / "whole").scores
     # What the killed attempts did before their last checkpoint is counted, too.
@@ -94,7 +108,8 @@ def test_warned_that_its_time_is_nearly_over_it_saves_and_asks_to_be_continued(t
     assert _run(tmp_path / "whole", order).returncode == 0
     warned = _run(tmp_path / "warned", order, {"LINES_WARN": "17"})
     assert warned.returncode == work.CONTINUED
-    assert sorted(f.name for f in (tmp_path / "warned" / "checkpoint").glob("step-*"))[-1] == "step-000000000018.safetensors"
+    kept = sorted(f.name for f in (tmp_path / "warned" / "checkpoint").glob("step-*"))
+    assert kept[-1] == "step-000000000018.safetensors"
     assert _run(tmp_path / "warned", order).returncode == 0
     assert _curve(tmp_path / "warned") == _curve(tmp_path / "whole")
 
@@ -121,7 +136,7 @@ def test_two_processes_train_as_one_does_and_go_on_as_one(tmp_path: Path) -> Non
     def both(**environment: str) -> list[int]:
         started = [
             subprocess.Popen(
-                [sys.executable, "-c", code, str(HERE), json.dumps(order), str(data)], cwd=tmp_path / "two",
+                [sys.executable, "-c", code, str(HERE), _apart(order), str(data)], cwd=tmp_path / "two",
                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                 env=os.environ | {
                     "RANK": str(rank), "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1",
@@ -157,10 +172,9 @@ def test_a_child_begins_where_its_parent_ended_and_is_judged_by_what_neither_saw
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _train(tmp_path / "a", monkeypatch, _order())
-    parent = {"parent.json": str(tmp_path / "a/config.json"), "parent.safetensors": str(tmp_path / "a/model.safetensors")}
     (tmp_path / "b").mkdir()
     lines.write(tmp_path / "b" / "data-0", groups=30)
-    _train(tmp_path / "b", monkeypatch, _order(parent="line:1"), **parent)
+    _train(tmp_path / "b", monkeypatch, _order(parent="line:1"), **_parent(tmp_path / "a"))
     first, then = read_report(tmp_path / "a"), read_report(tmp_path / "b")
     assert then.parent == "line:1" and then.curve.first < first.curve.first
     assert then.parent_scores["n"] == then.scores["n"] == then.parts["test"]
@@ -172,13 +186,13 @@ def test_a_child_begins_where_its_parent_ended_and_is_judged_by_what_neither_saw
 
 def test_frozen_layers_stay_and_the_others_move(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _train(tmp_path / "a", monkeypatch, _order())
-    parent = {"parent.json": str(tmp_path / "a/config.json"), "parent.safetensors": str(tmp_path / "a/model.safetensors")}
     (tmp_path / "b").mkdir()
     lines.write(tmp_path / "b" / "data-0", slope=3.0)
     frozen = ["first.weight", "first.bias"]
-    _train(tmp_path / "b", monkeypatch, _order(parent="line:1", options={"freeze": frozen}), **parent)
+    _train(tmp_path / "b", monkeypatch, _order(parent="line:1", options={"freeze": frozen}), **_parent(tmp_path / "a"))
     before, after = (load_file(tmp_path / f / "model.safetensors") for f in ("a", "b"))
-    assert (before["first.weight"] == after["first.weight"]).all() and (before["last.weight"] != after["last.weight"]).any()
+    assert (before["first.weight"] == after["first.weight"]).all()
+    assert (before["last.weight"] != after["last.weight"]).any()
     assert read_report(tmp_path / "b").parameters.frozen == 16
 
 

@@ -5,7 +5,7 @@ Nothing here needs torch: a family imports it where it trains.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -113,10 +113,12 @@ Scores = dict[str, float]
 class Family(Protocol):
     """One kind of model. Made with the options of a specification, of which it refuses those that it does not know.
 
-    `metric` is the score by which versions are compared; smaller is better.
+    `metric` is the score by which versions are compared; smaller is better. `suffixes` are how the names of the files
+    end that it reads; the others of a dataset are left out of its manifest.
     """
 
     metric: str
+    suffixes: tuple[str, ...]
 
     def read(self, items: Sequence[Item], files: Sequence[Path]) -> Examples:
         """The examples in these files, in an order of their own that does not depend on that of the files.

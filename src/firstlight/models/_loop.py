@@ -173,7 +173,11 @@ def _step(
         share = loss.detach().float()
     gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in trained.values()]
     # One message: the gradients, the loss, how many tokens, and whether somebody has been asked to stop.
-    told = [share, torch.tensor(float(learnable.work(mine)), device=share.device), torch.tensor(float(len(warned)), device=share.device)]
+    told = [
+        share,
+        torch.tensor(float(learnable.work(mine)), device=share.device),
+        torch.tensor(float(len(warned)), device=share.device),
+    ]
     flat = workers.summed(torch.cat([*(g.reshape(-1).float() for g in gradients), *(t.reshape(1) for t in told)]))
     if workers.world > 1:
         at = 0

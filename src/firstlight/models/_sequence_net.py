@@ -67,6 +67,7 @@ class SequenceLearner:
     """A model of sequences that is being trained."""
 
     frozen: frozenset[str] = frozenset()
+    mixed = True
 
     def __init__(self, module: Network, config: dict[str, Any], train: Sequence[str], held: Sequence[str]) -> None:
         self.module, self._config, self._train, self._held = module, config, list(train), list(held)

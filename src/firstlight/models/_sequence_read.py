@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ._family import Examples, Item
 
+SUFFIXES = (".fasta", ".fa", ".faa", ".fna")
 ALIKE = 0.3
 """Sequences that share so much of their k-mers (Jaccard) are of one cluster."""
 HASHES = 32
@@ -35,7 +36,7 @@ def read_sequences(items: Sequence[Item], files: Sequence[Path]) -> Examples:
     """All sequences of the FASTA files, each once, in alphabetical order; groups are clusters of similar ones."""
     found: set[str] = set()
     for item, path in zip(items, files, strict=True):
-        if item.path.lower().endswith((".fasta", ".fa", ".faa", ".fna")) or "fasta" in item.media_type:
+        if item.path.lower().endswith(SUFFIXES) or "fasta" in item.media_type:
             where = f"{item.dataset}, {item.path}"
             try:
                 found.update(read_fasta(path.read_text(encoding="ascii"), where))

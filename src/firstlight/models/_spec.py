@@ -54,7 +54,8 @@ class Training(Value, frozen=True):
                 raise ValueError(f"training: {name} must be at least {least}, not {getattr(self, name)}")
         if not self.learning_rate > 0 or self.weight_decay < 0 or self.clip <= 0 or not 0 <= self.average < 1:
             raise ValueError(
-                "training: learning_rate and clip must be more than 0, weight_decay at least 0, average from 0 to below 1"
+                "training: learning_rate and clip must be more than 0, weight_decay at least 0, average from 0 "
+                "to below 1"
             )
         if self.patience is not None and self.patience < 1:
             raise ValueError(f"training: patience must be at least 1, not {self.patience}")

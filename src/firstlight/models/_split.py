@@ -11,9 +11,9 @@ from ._spec import Split
 def split(examples: Examples, how: Split, before: Mapping[str, Part] | None = None) -> Mapping[Part, list[int]]:
     """The numbers of the examples of every part, ascending.
 
-    Groups that share an example are one group. `before` says, by `mark`, in which part a parent had a group: what it has
-    learned from judges none of its children, and what judged it judges them. What the data themselves say of their parts
-    is kept, too. Raises ValueError where there are too few groups, or the data's own parts tear a group apart.
+    Groups that share an example are one group. `before` says, by `mark`, in which part a parent had a group: what it
+    has learned from judges none of its children, and what judged it judges them. What the data themselves say of their
+    parts is kept, too. Raises ValueError where there are too few groups, or the data's own parts tear a group apart.
     """
     group = _joined(examples)
     told = _told(examples, group)
@@ -30,7 +30,8 @@ def split(examples: Examples, how: Split, before: Mapping[str, Part] | None = No
         have = {p: sum(sizes[g] for g, q in told.items() if q == p) for p in get_args(Part)}
         for name in left:
             # In the order of the hash: the test is filled first, then the validation, and the rest is learned from.
-            for p, wanted in (("test", how.test), ("validation", how.validation)):
+            filled: tuple[tuple[Part, float], ...] = (("test", how.test), ("validation", how.validation))
+            for p, wanted in filled:
                 if have[p] < wanted * len(examples):
                     part[name] = p
                     have[p] += sizes[name]
@@ -74,5 +75,7 @@ def _told(examples: Examples, group: list[str]) -> dict[str, Part]:
     told: dict[str, Part] = {}
     for name, part in zip(group, examples.parts or [None] * len(group), strict=True):
         if part is not None and told.setdefault(name, part) != part:
-            raise ValueError(f"the data have {name} (or what is the same as something in it) in {told[name]} and in {part}")
+            raise ValueError(
+                f"the data have {name} (or what is the same as something in it) in {told[name]} and in {part}"
+            )
     return told

@@ -68,6 +68,8 @@ class Ensemble(nn.Module):
 class TableLearner:
     """A model of tables that is being trained on features (n, D) and targets (n, t) in their deviations."""
 
+    mixed = False
+
     def __init__(
         self, module: Ensemble, frozen: frozenset[str], config: TableConfig, train: tuple[Array, Array],
         validation: tuple[Array, Array],

@@ -66,7 +66,11 @@ def workers(meeting: Path) -> Iterator[Workers]:
         yield Workers(0, 1, device)
         return
     dist.init_process_group(
-        "nccl" if gpu else "gloo", init_method=f"file://{meeting.absolute()}", rank=rank, world_size=world, timeout=_PATIENCE
+        "nccl" if gpu else "gloo",
+        init_method=f"file://{meeting.absolute()}",
+        rank=rank,
+        world_size=world,
+        timeout=_PATIENCE,
     )
     try:
         yield Workers(rank, world, device)

@@ -60,6 +60,7 @@ class Potential:
     unlabelled: Literal["refuse", "skip"] = "refuse"
 
     metric = "force_mae"
+    suffixes = SUFFIXES
 
     def __init__(self, **options: Any) -> None:
         names = {f.name: f.default for f in fields(self)}

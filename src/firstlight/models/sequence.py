@@ -14,7 +14,7 @@ from firstlight.core import Value
 
 from ._family import Examples, Item, Scores
 from ._options import read_options
-from ._sequence_read import read_sequences
+from ._sequence_read import SUFFIXES, read_sequences
 from ._weights import read_weights
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ class Sequence:
     """
 
     metric = "cross_entropy"
+    suffixes = SUFFIXES
 
     def __init__(self, **options: object) -> None:
         self.options = read_options(SequenceOptions, options, "sequence")

@@ -30,6 +30,7 @@ class Table:
     """
 
     metric = "crps"
+    suffixes = (".parquet",)
 
     def __init__(self, **options: object) -> None:
         self.options = read_options(TableOptions, options, type(self).__name__.lower())
