@@ -63,7 +63,7 @@ def _fit(
         optimiser.step()
     folder.mkdir()
     write_weights(folder / "model.safetensors", kept)
-    told = {"family": "firstlight.models.table:Table", "options": {"target": "y"}, "config": learner.config()}
+    told = {"family": "table", "options": {"target": "y"}, "config": learner.config()}
     (folder / "config.json").write_text(json.dumps(told))
     return folder
 
@@ -161,5 +161,5 @@ def test_it_is_an_operation_that_fails_where_it_does_not_know(
     strange.mkdir()
     write_weights(strange / "model.safetensors", {})
     (strange / "config.json").write_text('{"family": "os:system"}')
-    with pytest.raises(Failed, match="no installed package offers the family 'os:system'"):
+    with pytest.raises(Failed, match="no installed package offers a family 'os:system'"):
         predict({}, **{name: str(strange / name) for name in files})

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,16 @@ from firstlight.models._family import Item
 from firstlight.models._report import read_report
 from firstlight.models._spec import Order, Split, Training
 
-from . import lines
+from .plugin import lines
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parent / "plugin"
 RELEASE = ("model.safetensors", "config.json", "report.json", "curve.json")
+
+
+@pytest.fixture(autouse=True)
+def _installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The package that offers the family of the tests."""
+    monkeypatch.syspath_prepend(HERE)
 
 
 def _order(**told: Any) -> dict[str, Any]:
@@ -33,16 +40,11 @@ def _order(**told: Any) -> dict[str, Any]:
     training |= told.pop("training", {})
     item = Item(dataset="lines@0", path="lines.csv", digest="sha256:0", size=0)
     order = Order(
-        name="line", family=f"{lines.__name__}:Lines", options=told.pop("options", {}), split=Split(),
+        name="line", family="lines", options=told.pop("options", {}), split=Split(),
         training=msgspec.convert(training, Training), items=(item,), **told,
     )  # fmt: skip
     made: dict[str, Any] = msgspec.to_builtins(order)
     return made
-
-
-def _apart(order: Mapping[str, Any]) -> str:
-    """The same order for a process that finds the family on its path."""
-    return json.dumps({**order, "family": "lines:Lines"})
 
 
 def _parent(folder: Path) -> dict[str, str]:
@@ -61,7 +63,7 @@ def _run(
         "print('OUT', json.dumps(train({}, order=json.loads(sys.argv[2]), **json.loads(sys.argv[3]))))"
     )
     return subprocess.run(
-        [sys.executable, "-c", code, str(HERE), _apart(order), json.dumps({"data-0": str(data)} | files)],
+        [sys.executable, "-c", code, str(HERE), json.dumps(order), json.dumps({"data-0": str(data)} | files)],
         cwd=folder, capture_output=True, text=True, check=False, timeout=120,
         env={
             **os.environ, "FIRSTLIGHT_CHECKPOINT": str(folder / "checkpoint"), "OMP_NUM_THREADS": "1",
@@ -136,7 +138,7 @@ def test_two_processes_train_as_one_does_and_go_on_as_one(tmp_path: Path) -> Non
     def both(**environment: str) -> list[int]:
         started = [
             subprocess.Popen(
-                [sys.executable, "-c", code, str(HERE), _apart(order), str(data)], cwd=tmp_path / "two",
+                [sys.executable, "-c", code, str(HERE), json.dumps(order), str(data)], cwd=tmp_path / "two",
                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                 env=os.environ | {
                     "RANK": str(rank), "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1",
@@ -218,8 +220,9 @@ def test_what_would_silently_come_to_nothing_is_refused(
 
 
 def test_a_layer_that_nothing_depends_on_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = lines.Net.forward
-    monkeypatch.setattr(lines.Net, "forward", lambda self, x: whole(self, x * 0) + x * 0)
+    import_module("lines")
+    whole = sys.modules["lines"].Net.forward
+    monkeypatch.setattr(sys.modules["lines"].Net, "forward", lambda self, x: whole(self, x * 0) + x * 0)
     with pytest.raises(Failed, match=r"first.weight did not change in \d+ steps"):
         _train(tmp_path / "a", monkeypatch, _order(training={"average": 0.0}))
 

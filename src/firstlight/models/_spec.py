@@ -118,7 +118,7 @@ class TrainSpec(Value, frozen=True):
 class Order(Value, frozen=True):
     """What a facility is told: everything, so that the same order gives the same model anywhere.
 
-    `family` is "module:Class". The files are inputs of the action, `data-<n>` in the order of `items`, and
+    The files are inputs of the action, `data-<n>` in the order of `items`, and
     `parent.json` and `parent.safetensors` where there is a parent (`parent` is its version).
     """
 

@@ -197,7 +197,7 @@ def from_wheel(start: Literal["chgnet-0.3.0", "chgnet-r2scan"], folder: Path) ->
         "shift_others": 0.0, "cutoff": CUTOFF,
     }  # fmt: skip
     told = {
-        "format": 1, "name": start, "family": "firstlight.models.potential:Potential", "options": {"start": start},
+        "format": 1, "name": start, "family": "potential", "options": {"start": start},
         "metric": Potential.metric, "config": config, "parts": {},
     }  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,16 +1,15 @@
 """A released model as an operation of a facility: a cheap source of what a trial would observe."""
 
-import json
 from collections.abc import Mapping
 from functools import lru_cache
-from importlib import import_module
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 from firstlight.core import Failed, Scalar
 
-FILES = ("config.json", "model.safetensors")
+from .families import CONFIG, WEIGHTS, family_at
+
+FILES = (CONFIG, WEIGHTS)
 
 
 def predict(point: Mapping[str, Scalar], **files: str) -> dict[str, dict[str, float | str]]:
@@ -37,13 +36,7 @@ def predict(point: Mapping[str, Scalar], **files: str) -> dict[str, dict[str, fl
 @lru_cache(maxsize=4)
 def _loaded(folder: Path, written: tuple[int, ...]) -> Any:
     """A model in use, as it was written then. Only families that an installed package offers are ever imported."""
-    told = json.loads((folder / FILES[0]).read_bytes())
-    family = told.get("family") if isinstance(told, dict) else None
-    offered = {p.value for p in entry_points(group="firstlight.models")}
-    if family not in offered:
-        raise ValueError(f"no installed package offers the family {family!r}; there are: {', '.join(sorted(offered))}")
-    module, _, name = str(family).partition(":")
-    model = getattr(import_module(module), name)(**told.get("options", {})).load(folder)
+    model = family_at(folder).load(folder)
     if not hasattr(model, "predict"):
-        raise ValueError(f"a model of the family {family} does not predict points")
+        raise ValueError(f"what is in {folder} does not predict points")
     return model

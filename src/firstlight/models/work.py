@@ -12,10 +12,9 @@ import resource
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 from msgspec.structs import replace
@@ -26,12 +25,13 @@ from ._family import Examples, Family, Part
 from ._report import Compute, Curve, Parameters, Report, write_report
 from ._spec import Order, checkpoint_folder
 from ._split import mark, split
+from .families import CONFIG, WEIGHTS, family, family_at
 
 CONTINUED = 75
 """EX_TEMPFAIL of sysexits.h: by which a function says that it stopped in order to go on later."""
 PROGRESS = "progress.jsonl"
 """Where a run says how far it has come, in its checkpoint folder: a line of JSON each time it is judged."""
-OUTPUTS = ("model.safetensors", "config.json", "report.json", "curve.json")
+OUTPUTS = (WEIGHTS, CONFIG, "report.json", "curve.json")
 _SOFTWARE = ("firstlight", "torch", "numpy", "safetensors", "chgnet", "scikit-learn", "ase")
 
 
@@ -44,35 +44,21 @@ def train(point: Mapping[str, Scalar], *, order: Mapping[str, Any], **files: str
     """
     try:
         told = _with(msgspec.convert(order, Order), point)
-        family = family_of(told.family, told.options)
-        return _train(told, family, files)
+        return _train(told, family(told.family, told.options), files)
     except (ValueError, FileNotFoundError) as error:
         raise Failed("invalid-input", str(error)) from error
 
 
-def family_of(name: str, options: Mapping[str, object]) -> Family:
-    """The family "module:Class" with these options. Raises ValueError saying what is wrong with either."""
-    module, _, cls = name.partition(":")
-    try:
-        found = getattr(import_module(module), cls)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"there is no family {name} here: {error}") from error
-    try:
-        return cast("Family", found(**options))
-    except TypeError as error:
-        raise ValueError(f"{cls} refuses its options: {error}") from error
-
-
-def _train(order: Order, family: Family, files: Mapping[str, str]) -> dict[str, Any]:
+def _train(order: Order, made: Family, files: Mapping[str, str]) -> dict[str, Any]:
     # The loop wants torch, and whoever only asks for the family of a release does not.
     from . import _loop  # noqa: PLC0415
     from ._workers import workers  # noqa: PLC0415
 
     here, parent = Path.cwd(), _parent(files)
-    examples = family.read(order.items, [Path(files[f"data-{n}"]) for n in range(len(order.items))])
+    examples = made.read(order.items, [Path(files[f"data-{n}"]) for n in range(len(order.items))])
     parts = split(examples, order.split, _parts_of(parent))
     learn, validation, test = (examples.only(parts[p]) for p in ("train", "validation", "test"))
-    learnable = family.begin(learn, validation, parent, order.training.seed)
+    learnable = made.begin(learn, validation, parent, order.training.seed)
     digest = _digest(order)
     with ExitStack() as stack:
         crew = stack.enter_context(workers(here / ".meeting"))
@@ -94,12 +80,12 @@ def _train(order: Order, family: Family, files: Mapping[str, str]) -> dict[str, 
             f"no step of {len(trained.curve) - 1} that were judged was better on the validation than the beginning "
             f"({trained.best.validation:.6g}): a lower learning_rate, or more steps, may help",
         )
-    _release(here, family, order, learnable.config(), trained.weights, _marks(examples, parts, _parts_of(parent)))
+    _release(here, made, order, learnable.config(), trained.weights, _marks(examples, parts, _parts_of(parent)))
     report = Report(
-        name=order.name, family=order.family, metric=family.metric, parent=order.parent,
-        scores=family.evaluate(here, test), baselines=family.baselines(learn, test),
+        name=order.name, family=order.family, metric=made.metric, parent=order.parent,
+        scores=made.evaluate(here, test), baselines=made.baselines(learn, test),
         parent_scores=family_at(parent).evaluate(parent, test) if parent else {},
-        forgetting=family.forgetting(here, parent) if parent else {},
+        forgetting=made.forgetting(here, parent) if parent else {},
         curve=Curve(
             steps=trained.curve[-1].step, best_step=trained.best.step, first=trained.curve[0].validation,
             best=trained.best.validation, last=trained.curve[-1].validation,
@@ -120,7 +106,7 @@ def _train(order: Order, family: Family, files: Mapping[str, str]) -> dict[str, 
     (here / "curve.json").write_text(json.dumps(curve))
     return {
         "validation": trained.best.validation,
-        family.metric if family.metric != "validation" else "test": report.scores[family.metric],
+        made.metric if made.metric != "validation" else "test": report.scores[made.metric],
         "device-hours": report.compute.device_hours,
     }
 
@@ -128,21 +114,15 @@ def _train(order: Order, family: Family, files: Mapping[str, str]) -> dict[str, 
 # ------------------------------------------------------------------ releases
 
 
-def family_at(folder: Path) -> Family:
-    """The family of a release, with the options that it was made with. Raises ValueError, FileNotFoundError."""
-    told = json.loads((folder / "config.json").read_bytes())
-    return family_of(told["family"], told["options"])
-
-
 def _release(
-    here: Path, family: Family, order: Order, config: Mapping[str, Any], weights: Mapping[str, Any],
+    here: Path, made: Family, order: Order, config: Mapping[str, Any], weights: Mapping[str, Any],
     parts: Mapping[str, Sequence[str]],
 ) -> None:  # fmt: skip
     from safetensors.torch import save_file  # noqa: PLC0415
 
     save_file({k: t.contiguous().clone() for k, t in weights.items()}, here / "model.safetensors")
     told = {
-        "format": 1, "name": order.name, "family": order.family, "options": order.options, "metric": family.metric,
+        "format": 1, "name": order.name, "family": order.family, "options": order.options, "metric": made.metric,
         "config": dict(config), "parts": parts,
     }  # fmt: skip
     (here / "config.json").write_text(json.dumps(told, indent=1, allow_nan=False))
