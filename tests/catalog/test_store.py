@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -68,6 +69,17 @@ def test_documents_are_found_by_name(store: Store) -> None:
     for name in ("../outside", "/etc/passwd", "a//b", "", ".hidden", "a/../../b"):
         with pytest.raises(ValueError, match="name of a document"):
             store.write(name, b"")
+
+
+def test_a_document_is_created_once(store: Store) -> None:
+    assert store.create("models/inks/1.json", b"first")
+    assert not store.create("models/inks/1.json", b"second")
+    assert store.read("models/inks/1.json") == b"first"
+    assert store.names("models") == ["models/inks/1.json"]
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda n: store.create("models/inks/2.json", b"%d" % n), range(8)))
+    assert sum(made) == 1
+    assert store.read("models/inks/2.json") == b"%d" % made.index(True)
 
 
 def test_what_is_not_there_is_said(store: Store, tmp_path: Path) -> None:

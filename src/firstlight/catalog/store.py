@@ -32,6 +32,10 @@ class _Place(Protocol):
         """All of them are durable when it returns, and the first ones appear first."""
         ...
 
+    def create(self, key: str, content: bytes) -> bool:
+        """The same for one that must not be there yet: whether it was written."""
+        ...
+
     def open(self, key: str) -> BinaryIO:
         """Raises FileNotFoundError."""
         ...
@@ -123,6 +127,11 @@ class Store:
         """Keep a document under its name, which may have "/" and leads nowhere else."""
         self._place.write([(_named(name), [content])])
 
+    def create(self, name: str, content: bytes) -> bool:
+        """Keep a document, unless there is one of this name: whether it was kept. Of several processes that create the
+        same one at once, one keeps its own."""
+        return self._place.create(_named(name), content)
+
     def read(self, name: str) -> bytes:
         """Raises FileNotFoundError."""
         with closing(self._place.open(_named(name))) as file:
@@ -142,6 +151,20 @@ class _Directory:
     def write(self, items: Sequence[tuple[str, Iterable[bytes]]]) -> None:
         write_files([(self.root / key, chunks) for key, chunks in items])
 
+    def create(self, key: str, content: bytes) -> bool:
+        path = self.root / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        private = path.with_name(f".{path.name[:80]}-{os.getpid()}-{secrets.token_hex(4)}")
+        try:
+            _write((private, [content]))
+            os.link(private, path)  # Which fails where there is one, and else shows a file that is whole.
+        except FileExistsError:
+            return False
+        finally:
+            private.unlink(missing_ok=True)
+        sync_directory(path.parent)
+        return True
+
     def open(self, key: str) -> BinaryIO:
         return open(self.root / key, "rb")
 
@@ -160,6 +183,7 @@ class _Objects:
     def __init__(self, address: str, options: Mapping[str, Any]) -> None:
         protocol, _, path = address.partition("://")
         self._address, self._root = address, path.strip("/")
+        self._options = options
         with self._reachable():
             self._fs = _file_system(protocol, options)
 
@@ -177,6 +201,23 @@ class _Objects:
                 file.closed = True  # Closing it would make an object of what has come so far.
                 raise
             file.close()
+
+    def create(self, key: str, content: bytes) -> bool:
+        with self._reachable():
+            # fsspec has no word for it; obstore, which does the work below it, has.
+            import obstore  # noqa: PLC0415
+            from obstore.exceptions import AlreadyExistsError  # noqa: PLC0415
+            from obstore.store import from_url  # noqa: PLC0415
+
+            bucket, _, prefix = self._root.partition("/")
+            protocol = self._address.partition("://")[0]
+            make: Any = from_url
+            store = make(f"{protocol}://{bucket}", config=dict(self._options), client_options=_client(self._options))
+            try:
+                obstore.put(store, f"{prefix}/{key}" if prefix else key, content, mode="create")
+            except AlreadyExistsError:
+                return False
+            return True
 
     def open(self, key: str) -> BinaryIO:
         with self._reachable():
@@ -217,8 +258,11 @@ def _file_system(protocol: str, options: Mapping[str, Any]) -> Any:
     except ImportError as error:
         raise Unavailable("object stores want obstore: pip install 'firstlight[data]'") from error
     make: Any = FsspecStore
-    plain = str(options.get("endpoint", "")).startswith("http://")
-    return make(protocol, config=dict(options), client_options={"allow_http": plain})
+    return make(protocol, config=dict(options), client_options=_client(options))
+
+
+def _client(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {"allow_http": str(options.get("endpoint", "")).startswith("http://")}
 
 
 def write_file(path: Path, chunks: Iterable[bytes]) -> None:
