@@ -8,6 +8,7 @@ import platform
 import socket
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import MappingProxyType
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from . import backtest
     from .catalog.library import Library
     from .facilities.lab.facility import LabFacility
+    from .models import TrainSpec
+    from .models.registry import Registry, Version
 
 SHIPPED_WITH = (
     "firstlight", "msgspec", "numpy", "scipy",
@@ -396,6 +399,35 @@ class App:
         root = self.settings.data_dir / "catalog"
         store = Store(address, told) if address else Store(root)
         return Library(root, store, index, self.units.convert, lent=[Store(self.assets.root)])
+
+    @contextmanager
+    def models(self) -> "Iterator[tuple[Library, Registry]]":
+        """The library and the registry of its models, for as long as somebody looks. Raises core.Unavailable."""
+        from .factory import open_registry
+
+        with self.library() as library:
+            yield library, open_registry(library)
+
+    async def training(self, asked: "TrainSpec", by: str) -> str:
+        """The campaign that trains a model, opened if there is none of the same specification and the same data yet.
+
+        Raises ValueError (BadCampaign among them), LookupError, OSError, saying what is wrong with what was asked.
+        """
+        from .factory import prepared
+
+        with self.models() as (library, registry):
+            spec = await asyncio.to_thread(prepared, library, registry, asked)
+        if spec.id not in await self.journal.campaigns():
+            await self.create(self.check_spec(spec), by)
+        return spec.id
+
+    async def register(self, id: str, by: str) -> "Version":
+        """The version that a training campaign made, registered if it was not. Raises ValueError, LookupError."""
+        from .factory import register
+
+        campaign, ledger = await self.state(id)
+        with self.models() as (_, registry):
+            return register(registry, campaign.spec, ledger.view().rows, self.assets.path, by)
 
     def measures(self, facility: str) -> bool:
         """Whether what a facility reports was measured, and not computed: a laboratory measures, unless the settings

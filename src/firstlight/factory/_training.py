@@ -1,0 +1,118 @@
+"""Training as a campaign: one trial, which the gate judges and a facility performs, and a version that comes of it."""
+
+import hashlib
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from firstlight.catalog.library import Library
+from firstlight.core import (
+    Asset,
+    Budget,
+    CampaignSpec,
+    Goal,
+    Limits,
+    Objective,
+    Observable,
+    Ordered,
+    ProcedureSpec,
+    Row,
+    StepSpec,
+    StrategySpec,
+)
+from firstlight.models import Order, TrainSpec, family
+from firstlight.models.families import CONFIG, WEIGHTS
+from firstlight.models.registry import Registry, Version
+
+from ._manifest import frozen
+
+OPERATION = "firstlight.models.work:train"
+_OUTPUTS = (WEIGHTS, CONFIG, "report.json", "curve.json")
+
+
+class NothingTrained(ValueError):
+    """A training campaign that has no model to show; the message says why."""
+
+
+def prepared(library: Library, registry: Registry, spec: TrainSpec) -> CampaignSpec:
+    """The campaign that trains what is asked for: with the same specification and the same data, the same campaign.
+
+    Everything that the facility needs stands in its one action, the specification and its gate included, so that what
+    the model must reach is in the journal before it is trained. Raises ValueError saying what is wrong with the
+    specification, LookupError, Revoked, NotForTraining, OSError.
+    """
+    made = family(spec.family, spec.options)
+    chosen = frozen(library, spec.data, made.suffixes, spec.approval)
+    parent = registry.resolve(spec.parent) if spec.parent else None
+    order = Order(
+        name=spec.name, family=spec.family, options=spec.options, split=spec.split, training=spec.training,
+        items=tuple(item for item, _ in chosen), parent=parent.id if parent else "",
+    )  # fmt: skip
+    inputs = {f"data-{n}": asset for n, (_, asset) in enumerate(chosen)}
+    if parent is not None:
+        inputs |= _release(registry, parent)
+    settings: dict[str, object] = {"order": msgspec.to_builtins(order)}
+    step = StepSpec(
+        operation=OPERATION, name="train", facility=spec.facility, resources=spec.resources, inputs=inputs,
+        outputs=_OUTPUTS, settings=settings, limits=Limits(seconds=spec.seconds), approval=spec.approval,
+    )  # fmt: skip
+    told = msgspec.json.encode((spec, order), order="deterministic")
+    return CampaignSpec(
+        id=f"train-{spec.name}-{hashlib.sha256(told).hexdigest()[:8]}",
+        title=spec.title or f"Training of {spec.name}",
+        description=msgspec.json.encode(spec, order="deterministic").decode(),
+        parameters=(Ordered(name="seed", values=(spec.training.seed,)),),
+        goal=Goal(objectives=(Objective(observable="validation", direction="minimize"),), budget=Budget(trials=1)),
+        observables=tuple(Observable(name=name) for name in dict.fromkeys((_score(made.metric), "device-hours"))),
+        procedure=ProcedureSpec(steps=(step,)), strategy=StrategySpec(name="grid"), seed=spec.training.seed,
+    )  # fmt: skip
+
+
+def _score(metric: str) -> str:
+    return metric if metric != "validation" else "test"
+
+
+def is_training(spec: CampaignSpec) -> bool:
+    """Whether a campaign trains a model."""
+    return any(step.operation == OPERATION for step in spec.procedure.steps)
+
+
+def spec_of(campaign: CampaignSpec) -> TrainSpec:
+    """What was asked of a training campaign. Raises ValueError where it is none."""
+    if not is_training(campaign):
+        raise ValueError(f"{campaign.id} trains no model")
+    return msgspec.json.decode(campaign.description, type=TrainSpec)
+
+
+def register(
+    registry: Registry, campaign: CampaignSpec, rows: Sequence[Row], path: Callable[[str], Path], by: str
+) -> Version:  # fmt: skip
+    """Make what a training campaign left the next version; again, it is the version that it was. `path` says where the
+    bytes of a digest are. Raises NothingTrained, ValueError, Refused."""
+    row = next((r for r in rows if not r.failure and not r.rejected), None)
+    if row is None:
+        failed = next((r.failure for r in rows if r.failure), None)
+        raise NothingTrained(
+            f"{campaign.id}: {failed.cause}: {failed.message}" if failed else f"{campaign.id} has no result"
+        )
+    left = {asset.uri: asset for asset in row.assets}
+    if missing := [name for name in _OUTPUTS if name not in left]:
+        raise NothingTrained(f"{campaign.id}: its trial left no {', '.join(missing)}")
+    with tempfile.TemporaryDirectory() as folder:
+        for name in _OUTPUTS:
+            Path(folder, name).symlink_to(path(left[name].digest).absolute())
+        return registry.register(Path(folder), spec_of(campaign), by)
+
+
+def _release(registry: Registry, parent: Version) -> dict[str, Asset]:
+    folder = registry.load_checked(parent)
+    names = {"parent.json": CONFIG, "parent.safetensors": WEIGHTS}
+    return {
+        own: Asset(
+            uri=(folder / name).resolve().as_uri(), digest=parent.made.files[name],
+            size=(folder / name).stat().st_size,
+        )
+        for own, name in names.items()
+    }  # fmt: skip
