@@ -421,6 +421,17 @@ class App:
             await self.create(self.check_spec(spec), by)
         return spec.id
 
+    def training_progress(self, action: core.Action) -> list[str]:
+        """What a training run has said so far of how it goes, a document each; nothing where it is out of sight."""
+        from .facilities.compute import checkpoint_of
+        from .models.work import PROGRESS
+
+        root = self.settings.data_dir / "facilities" / action.facility
+        try:
+            return (checkpoint_of(root, action.id) / PROGRESS).read_text().splitlines()
+        except FileNotFoundError:
+            return []
+
     async def register(self, id: str, by: str) -> "Version":
         """The version that a training campaign made, registered if it was not. Raises ValueError, LookupError."""
         from .factory import register

@@ -48,7 +48,7 @@ def _order(**told: Any) -> dict[str, Any]:
 
 
 def _parent(folder: Path) -> dict[str, str]:
-    return {"parent.json": str(folder / "config.json"), "parent.safetensors": str(folder / "model.safetensors")}
+    return {"parent_config": str(folder / "config.json"), "parent_weights": str(folder / "model.safetensors")}
 
 
 def _run(
@@ -57,13 +57,13 @@ def _run(
     """In a process of its own, as a facility calls it; the checkpoint folder stays from attempt to attempt."""
     folder.mkdir(exist_ok=True)
     (folder / "checkpoint").mkdir(exist_ok=True)
-    data = lines.write(folder / "data-0")
+    data = lines.write(folder / "data_0")
     code = (
         "import sys, json; sys.path.insert(0, sys.argv[1]); from firstlight.models.work import train; "
         "print('OUT', json.dumps(train({}, order=json.loads(sys.argv[2]), **json.loads(sys.argv[3]))))"
     )
     return subprocess.run(
-        [sys.executable, "-c", code, str(HERE), json.dumps(order), json.dumps({"data-0": str(data)} | files)],
+        [sys.executable, "-c", code, str(HERE), json.dumps(order), json.dumps({"data_0": str(data)} | files)],
         cwd=folder, capture_output=True, text=True, check=False, timeout=120,
         env={
             **os.environ, "FIRSTLIGHT_CHECKPOINT": str(folder / "checkpoint"), "OMP_NUM_THREADS": "1",
@@ -76,10 +76,10 @@ def _train(folder: Path, monkeypatch: pytest.MonkeyPatch, order: Mapping[str, An
     folder.mkdir(exist_ok=True)
     monkeypatch.chdir(folder)
     monkeypatch.delenv("FIRSTLIGHT_CHECKPOINT", raising=False)
-    data = folder / "data-0"
+    data = folder / "data_0"
     if not data.exists():
         lines.write(data)
-    return work.train({}, order=order, **({"data-0": str(data)} | files))
+    return work.train({}, order=order, **({"data_0": str(data)} | files))
 
 
 def _curve(folder: Path) -> list[dict[str, Any]]:
@@ -127,12 +127,12 @@ def test_a_checkpoint_of_another_order_is_not_taken_up(tmp_path: Path) -> None:
 def test_two_processes_train_as_one_does_and_go_on_as_one(tmp_path: Path) -> None:
     order = _order()
     assert _run(tmp_path / "one", order).returncode == 0
-    data = lines.write(tmp_path / "data-0")
+    data = lines.write(tmp_path / "data_0")
     (tmp_path / "two").mkdir()
     (tmp_path / "two" / "checkpoint").mkdir()
     code = (
         "import sys, json; sys.path.insert(0, sys.argv[1]); from firstlight.models.work import train; "
-        "train({}, order=json.loads(sys.argv[2]), **{'data-0': sys.argv[3]})"
+        "train({}, order=json.loads(sys.argv[2]), **{'data_0': sys.argv[3]})"
     )
 
     def both(**environment: str) -> list[int]:
@@ -175,7 +175,7 @@ def test_a_child_begins_where_its_parent_ended_and_is_judged_by_what_neither_saw
 ) -> None:
     _train(tmp_path / "a", monkeypatch, _order())
     (tmp_path / "b").mkdir()
-    lines.write(tmp_path / "b" / "data-0", groups=30)
+    lines.write(tmp_path / "b" / "data_0", groups=30)
     _train(tmp_path / "b", monkeypatch, _order(parent="line:1"), **_parent(tmp_path / "a"))
     first, then = read_report(tmp_path / "a"), read_report(tmp_path / "b")
     assert then.parent == "line:1" and then.curve.first < first.curve.first
@@ -189,7 +189,7 @@ def test_a_child_begins_where_its_parent_ended_and_is_judged_by_what_neither_saw
 def test_frozen_layers_stay_and_the_others_move(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _train(tmp_path / "a", monkeypatch, _order())
     (tmp_path / "b").mkdir()
-    lines.write(tmp_path / "b" / "data-0", slope=3.0)
+    lines.write(tmp_path / "b" / "data_0", slope=3.0)
     frozen = ["first.weight", "first.bias"]
     _train(tmp_path / "b", monkeypatch, _order(parent="line:1", options={"freeze": frozen}), **_parent(tmp_path / "a"))
     before, after = (load_file(tmp_path / f / "model.safetensors") for f in ("a", "b"))
@@ -229,10 +229,10 @@ def test_a_layer_that_nothing_depends_on_is_said(tmp_path: Path, monkeypatch: py
 
 def test_a_point_may_choose_how_it_is_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a").mkdir()
-    lines.write(tmp_path / "a" / "data-0")
+    lines.write(tmp_path / "a" / "data_0")
     monkeypatch.chdir(tmp_path / "a")
     monkeypatch.delenv("FIRSTLIGHT_CHECKPOINT", raising=False)
-    files = {"data-0": "data-0"}
+    files = {"data_0": "data_0"}
     work.train({"training.steps": 20, "options.width": 3, "seed": 5}, order=_order(), **files)
     report = read_report(tmp_path / "a")
     assert (report.curve.steps, report.parameters.changed, report.seed) == (20, 10, 5)

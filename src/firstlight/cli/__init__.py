@@ -5,7 +5,20 @@ from typing import Annotated
 
 import typer
 
-from . import _attend, _backtest, _campaigns, _datasets, _explain, _facility, _lab, _looking, _people, _source, _steer
+from . import (
+    _attend,
+    _backtest,
+    _campaigns,
+    _datasets,
+    _explain,
+    _facility,
+    _lab,
+    _looking,
+    _models,
+    _people,
+    _source,
+    _steer,
+)
 from ._output import MEANING, Exit
 from ._verb import DataDir, Debug, Json, before_the_verb
 
@@ -41,7 +54,20 @@ def _everywhere(
     before_the_verb(ctx, as_json, data_dir, debug)
 
 
-for _room in (_campaigns, _steer, _people, _attend, _looking, _explain, _facility, _lab, _backtest, _datasets, _source):
+for _room in (
+    _campaigns,
+    _steer,
+    _people,
+    _attend,
+    _looking,
+    _explain,
+    _facility,
+    _lab,
+    _backtest,
+    _datasets,
+    _models,
+    _source,
+):
     _room.register(cli)
 
 

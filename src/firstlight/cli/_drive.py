@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol, TypeVar
 
@@ -140,7 +140,10 @@ async def load(app: "parts.app.App", id: str, upto: int | None = None) -> Board:
     return board
 
 
-async def run(here: Here, app: "parts.app.App", id: str, parallel: int, *, from_start: bool = False) -> Board:
+async def run(
+    here: Here, app: "parts.app.App", id: str, parallel: int, *, from_start: bool = False,
+    screen: "Callable[[Board], AbstractContextManager[Display]] | None" = None,
+) -> Board:  # fmt: skip
     """Run it until it is closed, showing what is recorded. Raises Interrupted, after laying it down, or Held.
 
     What is shown is read back from the journal: nothing is shown that is not durable, and whatever goes wrong
@@ -149,7 +152,7 @@ async def run(here: Here, app: "parts.app.App", id: str, parallel: int, *, from_
     board = Board() if from_start else await load(app, id)
     holder, done = parts.app.runner(), asyncio.Event()
     here_runs = f"Ctrl-C lays it down cleanly{words.DOT}firstlight resume {{id}} goes on"
-    with _screen(here, board, here_runs) as display:
+    with screen(board) if screen else _screen(here, board, here_runs) as display:
         showing = asyncio.create_task(_tail(app, id, board, display, done, holder))
         try:
             await interruptible(here, app.run(id, holder, parallel))

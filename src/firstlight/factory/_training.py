@@ -50,7 +50,7 @@ def prepared(library: Library, registry: Registry, spec: TrainSpec) -> CampaignS
         name=spec.name, family=spec.family, options=spec.options, split=spec.split, training=spec.training,
         items=tuple(item for item, _ in chosen), parent=parent.id if parent else "",
     )  # fmt: skip
-    inputs = {f"data-{n}": asset for n, (_, asset) in enumerate(chosen)}
+    inputs = {f"data_{n}": asset for n, (_, asset) in enumerate(chosen)}
     if parent is not None:
         inputs |= _release(registry, parent)
     settings: dict[str, object] = {"order": msgspec.to_builtins(order)}
@@ -108,7 +108,7 @@ def register(
 
 def _release(registry: Registry, parent: Version) -> dict[str, Asset]:
     folder = registry.load_checked(parent)
-    names = {"parent.json": CONFIG, "parent.safetensors": WEIGHTS}
+    names = {"parent_config": CONFIG, "parent_weights": WEIGHTS}
     return {
         own: Asset(
             uri=(folder / name).resolve().as_uri(), digest=parent.made.files[name],

@@ -118,8 +118,8 @@ class TrainSpec(Value, frozen=True):
 class Order(Value, frozen=True):
     """What a facility is told: everything, so that the same order gives the same model anywhere.
 
-    The files are inputs of the action, `data-<n>` in the order of `items`, and
-    `parent.json` and `parent.safetensors` where there is a parent (`parent` is its version).
+    The files are inputs of the action, `data_<n>` in the order of `items`, and
+    `parent_config` and `parent_weights` where there is a parent (`parent` is its version).
     """
 
     name: str

@@ -39,3 +39,12 @@ def family_at(folder: Path) -> Family:
     if not isinstance(told, dict) or not isinstance(told.get("family"), str):
         raise ValueError(f"{folder / CONFIG} does not say of which family the model is")
     return family(told["family"], told.get("options", {}))
+
+
+def folder_of(folder: Path, config: Path, weights: Path) -> Path:
+    """The two files of a model as a folder that families read; files of an action have names of its own."""
+    folder.mkdir(exist_ok=True)
+    for name, file in ((CONFIG, config), (WEIGHTS, weights)):
+        if not (folder / name).is_symlink():
+            (folder / name).symlink_to(file.resolve())
+    return folder

@@ -1,5 +1,6 @@
 """A released model as an operation of a facility: a cheap source of what a trial would observe."""
 
+import tempfile
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -7,24 +8,17 @@ from typing import Any
 
 from firstlight.core import Failed, Scalar
 
-from .families import CONFIG, WEIGHTS, family_at
-
-FILES = (CONFIG, WEIGHTS)
+from .families import family_at, folder_of
 
 
-def predict(point: Mapping[str, Scalar], **files: str) -> dict[str, dict[str, float | str]]:
+def predict(point: Mapping[str, Scalar], *, config: str, weights: str) -> dict[str, dict[str, float | str]]:
     """What a released model expects at a point: value, sigma and unit by observable.
 
-    The files of the release, `config.json` and `model.safetensors`, are inputs of the action. Raises Failed
+    Its `config.json` and `model.safetensors` are inputs of the action, under these two names. Raises Failed
     ("invalid-input") where the point is unlike what it learned from, or where the files are no model.
     """
-    if absent := [name for name in FILES if name not in files]:
-        raise Failed("invalid-input", f"{' and '.join(absent)} must be inputs of the action: the files of a release")
-    paths = [Path(files[name]) for name in FILES]
-    if [p.name for p in paths] != list(FILES) or paths[0].parent != paths[1].parent:
-        raise Failed("invalid-input", f"{paths[0]} and {paths[1]} must lie in one folder under their own names")
     try:
-        model = _loaded(paths[0].parent.absolute(), tuple(p.stat().st_mtime_ns for p in paths))
+        model = _loaded(Path(config).resolve(), Path(weights).resolve())
         said = model.predict([dict(point)])[0]
     except (ValueError, OSError) as error:
         raise Failed("invalid-input", str(error)) from error
@@ -34,9 +28,11 @@ def predict(point: Mapping[str, Scalar], **files: str) -> dict[str, dict[str, fl
 
 
 @lru_cache(maxsize=4)
-def _loaded(folder: Path, written: tuple[int, ...]) -> Any:
-    """A model in use, as it was written then. Only families that an installed package offers are ever imported."""
-    model = family_at(folder).load(folder)
+def _loaded(config: Path, weights: Path) -> Any:
+    """A model in use. Files are kept under their digests, and never change."""
+    with tempfile.TemporaryDirectory() as folder:
+        here = folder_of(Path(folder), config, weights)
+        model = family_at(here).load(here)
     if not hasattr(model, "predict"):
-        raise ValueError(f"what is in {folder} does not predict points")
+        raise ValueError(f"what is in {config} does not predict points")
     return model

@@ -25,7 +25,7 @@ from ._family import Examples, Family, Part
 from ._report import Compute, Curve, Parameters, Report, write_report
 from ._spec import Order, checkpoint_folder
 from ._split import mark, split
-from .families import CONFIG, WEIGHTS, family, family_at
+from .families import CONFIG, WEIGHTS, family, family_at, folder_of
 
 CONTINUED = 75
 """EX_TEMPFAIL of sysexits.h: by which a function says that it stopped in order to go on later."""
@@ -55,7 +55,7 @@ def _train(order: Order, made: Family, files: Mapping[str, str]) -> dict[str, An
     from ._workers import workers  # noqa: PLC0415
 
     here, parent = Path.cwd(), _parent(files)
-    examples = made.read(order.items, [Path(files[f"data-{n}"]) for n in range(len(order.items))])
+    examples = made.read(order.items, [Path(files[f"data_{n}"]) for n in range(len(order.items))])
     parts = split(examples, order.split, _parts_of(parent))
     learn, validation, test = (examples.only(parts[p]) for p in ("train", "validation", "test"))
     learnable = made.begin(learn, validation, parent, order.training.seed)
@@ -130,15 +130,9 @@ def _release(
 
 def _parent(files: Mapping[str, str]) -> Path | None:
     """The parent's release as a folder; None where there is none."""
-    if "parent.json" not in files:
+    if "parent_config" not in files:
         return None
-    folder = Path.cwd() / "parent"
-    folder.mkdir(exist_ok=True)
-    for own, name in (("parent.json", "config.json"), ("parent.safetensors", "model.safetensors")):
-        link = folder / name
-        if not link.is_symlink():
-            link.symlink_to(Path(files[own]).resolve())
-    return folder
+    return folder_of(Path.cwd() / "parent", Path(files["parent_config"]), Path(files["parent_weights"]))
 
 
 def _parts_of(folder: Path | None) -> dict[str, Part]:

@@ -79,6 +79,12 @@ def run_directory(root: Path, action: str) -> "RunDirectory":
     return RunDirectory(root / "actions" / safe_name(action))
 
 
+def checkpoint_of(root: Path, action: str) -> Path:
+    """Where the attempts of an action leave what the next one goes on with, below the root of its facility; nothing is
+    made. It is there where the facility works on a file system that is seen from here."""
+    return run_directory(root, action).path / "checkpoint"
+
+
 def existing(path: Path) -> Path:
     """The path, or the part of it that exists."""
     while not path.exists() and path != path.parent:
