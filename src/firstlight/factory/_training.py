@@ -1,6 +1,7 @@
 """Training as a campaign: one trial, which the gate judges and a facility performs, and a version that comes of it."""
 
 import hashlib
+import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -53,7 +54,7 @@ def prepared(library: Library, registry: Registry, spec: TrainSpec) -> CampaignS
     inputs = {f"data_{n}": asset for n, (_, asset) in enumerate(chosen)}
     if parent is not None:
         inputs |= _release(registry, parent)
-    settings: dict[str, object] = {"order": msgspec.to_builtins(order)}
+    settings: dict[str, object] = {"order": msgspec.to_builtins(order), "asked": msgspec.to_builtins(spec)}
     step = StepSpec(
         operation=OPERATION, name="train", facility=spec.facility, resources=spec.resources, inputs=inputs,
         outputs=_OUTPUTS, settings=settings, limits=Limits(seconds=spec.seconds), approval=spec.approval,
@@ -62,7 +63,7 @@ def prepared(library: Library, registry: Registry, spec: TrainSpec) -> CampaignS
     return CampaignSpec(
         id=f"train-{spec.name}-{hashlib.sha256(told).hexdigest()[:8]}",
         title=spec.title or f"Training of {spec.name}",
-        description=msgspec.json.encode(spec, order="deterministic").decode(),
+        description=spec.description,
         parameters=(Ordered(name="seed", values=(spec.training.seed,)),),
         goal=Goal(objectives=(Objective(observable="validation", direction="minimize"),), budget=Budget(trials=1)),
         observables=tuple(Observable(name=name) for name in dict.fromkeys((_score(made.metric), "device-hours"))),
@@ -81,9 +82,10 @@ def is_training(spec: CampaignSpec) -> bool:
 
 def spec_of(campaign: CampaignSpec) -> TrainSpec:
     """What was asked of a training campaign. Raises ValueError where it is none."""
-    if not is_training(campaign):
+    step = next((s for s in campaign.procedure.steps if s.operation == OPERATION), None)
+    if step is None:
         raise ValueError(f"{campaign.id} trains no model")
-    return msgspec.json.decode(campaign.description, type=TrainSpec)
+    return msgspec.convert(step.settings["asked"], TrainSpec)
 
 
 def register(
@@ -102,7 +104,7 @@ def register(
         raise NothingTrained(f"{campaign.id}: its trial left no {', '.join(missing)}")
     with tempfile.TemporaryDirectory() as folder:
         for name in _OUTPUTS:
-            Path(folder, name).symlink_to(path(left[name].digest).absolute())
+            shutil.copyfile(path(left[name].digest), Path(folder, name))
         return registry.register(Path(folder), spec_of(campaign), by)
 
 
