@@ -142,8 +142,8 @@ class App:
         """Open a campaign under the specification's id, or the next free one after it, with trials that were performed
         before it.
 
-        Its inputs are taken into the data directory. Raises core.Unrelated, and opens none, where it names earlier
-        campaigns that cannot inform it, and OSError where an input is not what it was.
+        Its inputs are taken into the data directory. Raises core.Unrelated or core.Unusable, and opens none, where it
+        names earlier campaigns or models that cannot inform it, and OSError where an input is not what it was.
         """
         await asyncio.to_thread(self._take_inputs, spec)
         taken = set(await self.journal.campaigns())
@@ -169,6 +169,8 @@ class App:
         strategy: core.Strategy = plugins.make("strategies", spec.strategy.name, spec.strategy.options)
         if names := engine.wanted(strategy):
             await self.archive.find(spec, names)
+        for name in strategy.models() if isinstance(strategy, core.UsesModels) else ():
+            await self.usable.choose(name)
 
     async def run(self, id: str, by: str, parallel: int = 0, listeners: Sequence[engine.Listener] = ()) -> Campaign:
         """Run a campaign until it is closed. Raises Held where somebody else does, LookupError if there is none."""
@@ -268,7 +270,11 @@ class App:
         """Ask the campaign's strategy, as installed now, what it was asked. Raises ValueError where it was not."""
         strategy = recorded.spec.strategy
         return await engine.ask_again(
-            recorded, self.journal, plugins.make("strategies", strategy.name, strategy.options), self.archive
+            recorded,
+            self.journal,
+            plugins.make("strategies", strategy.name, strategy.options),
+            self.archive,
+            self.usable,
         )
 
     async def known(self, id: str, entry: int) -> tuple[Campaign, Ledger]:
@@ -315,6 +321,7 @@ class App:
             units=self.units,
             clock=time.time,
             archive=self.archive,
+            models=self.usable,
             coordinator=self.coordinator,
             learner=plugins.make("learners", spec.model, {}) if spec.model else None,
         )
@@ -407,6 +414,13 @@ class App:
 
         with self.library() as library:
             yield library, open_registry(library)
+
+    @property
+    def usable(self) -> core.Models:
+        """The models that campaigns may decide with."""
+        from .factory import UsableModels
+
+        return UsableModels(self.models)
 
     async def training(self, asked: "TrainSpec", by: str) -> str:
         """The campaign that trains a model, opened if there is none of the same specification and the same data yet.

@@ -188,6 +188,8 @@ def _other(fact: core.Fact, of: Callable[[str], str]) -> str:
         case core.EarlierChosen(campaigns=campaigns):
             names = ", ".join(c.campaign for c in campaigns)
             return f"learns from earlier campaigns: {names or 'there are none'}"
+        case core.ModelsChosen(versions=versions):
+            return f"decides with {', '.join(versions.values())}"
         case core.DesignExhausted(reason=reason):
             return f"no further point: {reason}"
         case core.TrialRevised(trial=id):

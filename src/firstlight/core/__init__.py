@@ -30,6 +30,7 @@ from ._facts import (
     Entry,
     Event,
     Fact,
+    ModelsChosen,
     ModelUpdated,
     OutcomeRejected,
     OutcomeRestored,
@@ -126,6 +127,7 @@ from ._ports import (
     LearnsFromEarlier,
     Lease,
     Mail,
+    Models,
     NotStarted,
     Policy,
     Ports,
@@ -135,6 +137,8 @@ from ._ports import (
     Unavailable,
     Units,
     Unrelated,
+    Unusable,
+    UsesModels,
 )
 from ._problem import (
     CALLER,
@@ -170,7 +174,7 @@ from ._problem import (
     Value,
 )
 from ._reduce import next_trial, open_campaign, reduce, replay
-from ._results import Earlier, Ledger, Prefix, Results, Row, Span, losses_of
+from ._results import Earlier, Ledger, LoadedModel, Prefix, Results, Row, Span, losses_of
 from ._sources import counts, priced, target_cost
 from ._validate import problems
 from ._wrong import Problem
@@ -269,11 +273,14 @@ __all__ = [
     "Ledger",
     "Limits",
     "Linear",
+    "LoadedModel",
     "Mail",
     "Measure",
     "Measured",
     "Mixture",
     "ModelUpdated",
+    "Models",
+    "ModelsChosen",
     "NoImprovement",
     "NotStarted",
     "Objective",
@@ -340,8 +347,10 @@ __all__ = [
     "Units",
     "UnreadableEntry",
     "Unrelated",
+    "Unusable",
     "Upcast",
     "Use",
+    "UsesModels",
     "Value",
     "Verdict",
     "WatchClock",

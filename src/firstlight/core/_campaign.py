@@ -141,6 +141,7 @@ class Campaign(Value, frozen=True):
     """What the strategy last said is still to be gained."""
     met_by: str = ""
     earlier: tuple[EarlierCampaign, ...] | None = None
+    models: dict[str, str] | None = None
     """The campaigns that inform this one; None until its strategy has been asked for its wish."""
     exhausted: str = ""
     stopped: str = ""

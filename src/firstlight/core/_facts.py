@@ -69,6 +69,12 @@ class EarlierChosen(Event, frozen=True):
     campaigns: tuple[EarlierCampaign, ...]
 
 
+class ModelsChosen(Event, frozen=True):
+    """From now on decisions are made with these versions of models, each by the name under which it was asked for."""
+
+    versions: dict[str, str]
+
+
 class DesignExhausted(Event, frozen=True):
     """The strategy has no further point to offer."""
 
@@ -284,6 +290,7 @@ Fact = (
     | TrialWithdrawn
     | TrialAdded
     | EarlierChosen
+    | ModelsChosen
     | DesignExhausted
     | ActionPermitted
     | ActionRefused

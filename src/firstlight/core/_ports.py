@@ -22,7 +22,7 @@ from ._nouns import (
     Verdict,
 )  # fmt: skip
 from ._problem import CampaignSpec, Point, Value
-from ._results import Earlier, Results, Row
+from ._results import Earlier, LoadedModel, Results, Row
 
 
 class Strategy(Protocol):
@@ -44,6 +44,31 @@ class LearnsFromEarlier(Protocol):
 
     def earlier(self) -> Sequence[str] | None:
         """The campaigns it wants to learn from, by name; () for every one that overlaps; None for none at all."""
+        ...
+
+
+@runtime_checkable
+class UsesModels(Protocol):
+    """What a strategy has besides if it can use `Results.models`."""
+
+    def models(self) -> Sequence[str]:
+        """The names of the models it asks ("reactions", "reactions:3", "reactions@production")."""
+        ...
+
+
+class Unusable(LookupError):
+    """A model that there is not, or that may not be used (it was revoked, say); the message says why."""
+
+
+class Models(Protocol):
+    """The models that decisions may be made with: versions that are registered, and may be used."""
+
+    async def choose(self, name: str) -> str:
+        """The version that a name means now. Raises Unusable."""
+        ...
+
+    async def load(self, version: str) -> LoadedModel:
+        """That version for use; whether it may be used is looked up now. Raises Unusable."""
         ...
 
 
@@ -400,3 +425,4 @@ class Ports(Value, frozen=True):
     learner: Learner | None = None
     archive: Archive | None = None
     coordinator: Coordinator | None = None
+    models: Models | None = None

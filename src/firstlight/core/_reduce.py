@@ -74,6 +74,8 @@ def _apply(campaign: Campaign, entry: Entry) -> Campaign:
             if campaign.spec.id in {c.campaign for c in chosen}:
                 _refuse(f"campaign {campaign.spec.id} is not earlier than itself")
             return replace(campaign, earlier=chosen)
+        case f.ModelsChosen(versions=versions):
+            return replace(campaign, models=versions)
         case f.DesignExhausted(reason=reason):
             return replace(campaign, exhausted=reason or "no further point")
         case f.ActionPermitted(action=id, policies=policies, agreement=agreement):

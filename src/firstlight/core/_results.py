@@ -128,18 +128,27 @@ class Earlier(Value, frozen=True):
     rows: Sequence[Row] = ()
 
 
+class LoadedModel(Value, frozen=True):
+    """A version of a model, ready for use: `of` is what its family makes of it."""
+
+    version: str
+    of: object
+
+
 class Results(Value, frozen=True):
     """A frozen view for strategies and reports: `rows` in the order they ended, `pending` in that proposed.
 
     Rows have the corrections made since; those whose outcome a person marked as bad are in `rejected` instead. The
     points that people requested and that have no trial yet are pending too, as "request <number>". `earlier` are the
-    campaigns that a strategy may learn from besides.
+    campaigns that a strategy may learn from besides. `models` are models ready for use, by the names under which the
+    strategy asks for them; one that may not be used any more is not there. What they offer is a strategy's to know.
     """
 
     rows: Sequence[Row] = ()
     pending: Mapping[str, Row] = {}
     earlier: tuple[Earlier, ...] = ()
     rejected: tuple[Row, ...] = ()
+    models: Mapping[str, LoadedModel] = {}
 
     @property
     def ended(self) -> Sequence[Row]:
@@ -179,6 +188,8 @@ class Ledger:
         self._sent: dict[str, float] = {}
         self.earlier: tuple[Earlier, ...] = ()
         """What earlier campaigns bring to every view: not in this campaign's entries, which only name them."""
+        self.models: Mapping[str, LoadedModel] = {}
+        """Models for every view, loaded: the entries only name their versions."""
         self._ended: dict[str, Row] = {}
         self._rejected: tuple[Row, ...] = ()
         self._requested: dict[str, Row] = {}
@@ -192,7 +203,7 @@ class Ledger:
         """The results as they stand. Later facts do not change it."""
         pending = {**self._pending, **self._requested}
         rows = Prefix(self._rows, len(self._rows))
-        return Results(rows=rows, pending=pending, earlier=self.earlier, rejected=self._rejected)
+        return Results(rows=rows, pending=pending, earlier=self.earlier, rejected=self._rejected, models=self.models)
 
     @property
     def ended(self) -> int:

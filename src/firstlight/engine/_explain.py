@@ -8,7 +8,7 @@ import msgspec
 from msgspec.structs import replace
 
 from .. import core
-from ..core import Archive, Journal, Proposal, Row, Strategy
+from ..core import Archive, Journal, Models, Proposal, Row, Strategy
 from ._recorder import recover
 
 
@@ -100,8 +100,9 @@ async def explain(campaign_id: str, trial: str, journal: Journal) -> Explanation
 
 
 async def ask_again(
-    recorded: Explanation, journal: Journal, strategy: Strategy, archive: Archive | None = None
-) -> Replay:
+    recorded: Explanation, journal: Journal, strategy: Strategy, archive: Archive | None = None,
+    models: Models | None = None,
+) -> Replay:  # fmt: skip
     """Ask the strategy what it was asked, knowing what it knew.
 
     Raises ValueError where nobody was asked, or nobody recorded what.
@@ -109,7 +110,7 @@ async def ask_again(
     asked, row = recorded.asked, recorded.row
     if asked is None:
         raise ValueError(recorded.unasked)
-    campaign, ledger = await recover(recorded.spec.id, journal, archive, asked.known)
+    campaign, ledger = await recover(recorded.spec.id, journal, archive, asked.known, models)
     spec, results = campaign.spec, ledger.view()
     proposals = await asyncio.to_thread(strategy.propose, spec, results, asked.count, asked.seed)
     now = proposals[asked.place] if asked.place < len(proposals) else None

@@ -1,13 +1,16 @@
 """One campaign in memory and its journal, kept in step."""
 
 import asyncio
+import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from msgspec.structs import replace
 
 from .. import core
-from ..core import Archive, Campaign, CampaignSpec, Earlier, Entry, Fact, Journal, Lease, Ledger
+from ..core import Archive, Campaign, CampaignSpec, Earlier, Entry, Fact, Journal, Lease, Ledger, LoadedModel, Models
+
+log = logging.getLogger(__name__)
 
 Clock = Callable[[], float]
 Listener = Callable[[Entry, Campaign], None]
@@ -180,11 +183,13 @@ async def restore(entries: Sequence[Entry], journal: Journal) -> None:
 
 
 async def recover(
-    campaign_id: str, journal: Journal, archive: Archive | None = None, upto: int | None = None
-) -> tuple[Campaign, Ledger]:
+    campaign_id: str, journal: Journal, archive: Archive | None = None, upto: int | None = None,
+    models: Models | None = None,
+) -> tuple[Campaign, Ledger]:  # fmt: skip
     """Both folds of a campaign's journal: as it stands, or as it stood after the entry `upto`.
 
-    With an archive the ledger's views have what earlier campaigns brought. Raises LookupError where there is none.
+    With an archive the ledger's views have what earlier campaigns brought, with models those that it decides with.
+    Raises LookupError where there is none.
     """
     campaign: Campaign | None = None
     ledger = Ledger()
@@ -197,7 +202,20 @@ async def recover(
         raise LookupError(f"there is no campaign {campaign_id}")
     if archive is not None:
         ledger.earlier = await read_earlier(campaign, archive)
+    if models is not None:
+        ledger.models = await load_models(campaign, models)
     return campaign, ledger
+
+
+async def load_models(campaign: Campaign, models: Models) -> Mapping[str, LoadedModel]:
+    """The versions that a campaign decides with, but for those that may not be used any more."""
+    loaded = dict[str, LoadedModel]()
+    for name, version in (campaign.models or {}).items():
+        try:
+            loaded[name] = await models.load(version)
+        except core.Unusable as error:
+            log.warning("campaign %s goes on without model %s: %s", campaign.spec.id, name, error)
+    return loaded
 
 
 async def read_earlier(campaign: Campaign, archive: Archive) -> tuple[Earlier, ...]:
@@ -206,12 +224,13 @@ async def read_earlier(campaign: Campaign, archive: Archive) -> tuple[Earlier, .
 
 
 async def take_up(
-    campaign_id: str, journal: Journal, clock: Clock, by: str, archive: Archive | None = None
-) -> Recorder:
+    campaign_id: str, journal: Journal, clock: Clock, by: str, archive: Archive | None = None,
+    models: Models | None = None,
+) -> Recorder:  # fmt: skip
     """Take the lease of a campaign and bring it back as its journal says. Raises Held or LookupError."""
     lease = await journal.lease(campaign_id, by)
     try:
-        campaign, ledger = await recover(campaign_id, journal, archive)
+        campaign, ledger = await recover(campaign_id, journal, archive, models=models)
     except BaseException:
         await lease.release()
         raise

@@ -31,7 +31,7 @@ async def run(
     campaign down: what its facilities are doing goes on, and is found again by the next run. `slots` is
     shared by the campaigns that run side by side.
     """
-    recorder = await take_up(campaign_id, ports.journal, ports.clock, by, ports.archive)
+    recorder = await take_up(campaign_id, ports.journal, ports.clock, by, ports.archive, ports.models)
     recorder.listeners.extend(listeners)
     try:
         if not recorder.campaign.closed:

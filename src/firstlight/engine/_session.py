@@ -155,7 +155,7 @@ async def open_session(
     campaign_id: str, ports: Ports, *, by: str, versions: Mapping[str, str] | None = None
 ) -> Session:
     """Take up a campaign to drive it by hand. Raises Held or LookupError."""
-    recorder = await take_up(campaign_id, ports.journal, ports.clock, by, ports.archive)
+    recorder = await take_up(campaign_id, ports.journal, ports.clock, by, ports.archive, ports.models)
     session = Session(recorder, ports, Caller())
     try:
         await session.start(versions or {})

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from .. import core
 from ..core import Action, Campaign, Facility, Fact, Failure, Measured, Observation, Outcome, Ports, Step
 from ._failover import Failover
-from ._recorder import Recorder, read_earlier
+from ._recorder import Recorder, load_models, read_earlier
 from ._slots import FairSlots, Slots
 
 log = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ class Stages:
             return
         match step:
             case core.Design(count=count):
-                async for fact in self._earlier():
+                async for fact in self._informed():
                     yield fact
                 known = self._known
                 proposals, asked = await self._ask(count)
@@ -161,14 +161,20 @@ class Stages:
 
     async def design(self, count: int) -> AsyncIterator[Fact]:
         """Trials for at most `count` points; none where the strategy has none to offer for now."""
-        async for fact in self._earlier():
+        async for fact in self._informed():
             yield fact
         proposals, asked = await self._ask(count)
         async for fact in self._proposed(proposals, asked):
             yield fact
 
-    async def _earlier(self) -> AsyncIterator[Fact]:
-        """Before the first design, if the strategy wants to learn from earlier campaigns, which those are."""
+    async def _informed(self) -> AsyncIterator[Fact]:
+        """Before the first design, which earlier campaigns and which models the strategy is to know of, if any."""
+        strategy, models = self.ports.strategy, self.ports.models
+        if self.campaign.models is None and isinstance(strategy, core.UsesModels) and (names := strategy.models()):
+            if models is None:
+                raise LookupError(f"strategy {self.campaign.spec.strategy.name} asks models, and there are none here")
+            yield core.ModelsChosen(versions={name: await models.choose(name) for name in names})
+            self.recorder.ledger.models = await load_models(self.campaign, models)
         if self.campaign.earlier is None and (wish := wanted(self.ports.strategy)) is not None:
             archive, spec = self.ports.archive, self.campaign.spec
             if archive is None:

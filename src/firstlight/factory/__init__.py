@@ -1,10 +1,10 @@
 """The model factory: data by query, a frozen manifest, a training campaign, a version in the registry."""
 
 from ._manifest import NotForTraining, frozen
-from ._registry import CatalogShelf, open_registry
+from ._registry import CatalogShelf, UsableModels, open_registry
 from ._training import NothingTrained, is_training, prepared, register, spec_of
 
 __all__ = [
-    "CatalogShelf", "NotForTraining", "NothingTrained", "frozen", "is_training", "open_registry", "prepared",
-    "register", "spec_of",
+    "CatalogShelf", "NotForTraining", "NothingTrained", "UsableModels", "frozen", "is_training", "open_registry",
+    "prepared", "register", "spec_of",
 ]  # fmt: skip

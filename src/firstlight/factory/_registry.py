@@ -1,10 +1,14 @@
 """The registry of a catalog: its files and records are the library's, its histories documents of the same store."""
 
-from collections.abc import Iterable, Mapping
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from firstlight.catalog import Card, Record
 from firstlight.catalog.library import Library
+from firstlight.core import LoadedModel, Unusable
+from firstlight.models import family_at
 from firstlight.models.registry import Kept, Registry, Use
 
 
@@ -31,6 +35,44 @@ class CatalogShelf:
         """All that was made from something, and from that."""
         for found in self.library.index.downstream(id):
             yield Use(id=found.record.id, kind=found.record.kind, campaign=found.record.campaign)
+
+
+class UsableModels:
+    """Registered models for decisions, loaded once each; whether one was revoked is looked up every time."""
+
+    def __init__(self, opened: Callable[[], AbstractContextManager[tuple[Library, Registry]]]) -> None:
+        self._opened = opened
+        self._loaded = dict[str, LoadedModel]()
+
+    async def choose(self, name: str) -> str:
+        """The version that a name means now. Raises core.Unusable."""
+        return await asyncio.to_thread(self._choose, name)
+
+    async def load(self, version: str) -> LoadedModel:
+        """A version for use. Raises core.Unusable."""
+        return await asyncio.to_thread(self._load, version)
+
+    def _choose(self, name: str) -> str:
+        with self._opened() as (_, registry), _told():
+            version = registry.resolve(name)
+            registry.load_checked(version)
+            return version.id
+
+    def _load(self, id: str) -> LoadedModel:
+        with self._opened() as (_, registry), _told():
+            folder = registry.load_checked(registry.resolve(id))
+            if id not in self._loaded:
+                self._loaded[id] = LoadedModel(version=id, of=family_at(folder).load(folder))
+            return self._loaded[id]
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Whatever keeps a model from being used is said in the one way that the loop knows."""
+    try:
+        yield
+    except (LookupError, OSError, ValueError) as error:
+        raise Unusable(str(error)) from error
 
 
 def open_registry(library: Library) -> Registry:

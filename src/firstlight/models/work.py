@@ -35,13 +35,15 @@ OUTPUTS = (WEIGHTS, CONFIG, "report.json", "curve.json")
 _SOFTWARE = ("firstlight", "torch", "numpy", "safetensors", "chgnet", "scikit-learn", "ase")
 
 
-def train(point: Mapping[str, Scalar], *, order: Mapping[str, Any], asked: object = None, **files: str) -> dict[str, Any]:
+def train(
+    point: Mapping[str, Scalar], *, order: Mapping[str, Any], asked: object = None, **files: str
+) -> dict[str, Any]:
     """Train what an Order says, into the current folder; what is observed of it.
 
     Values of `point` whose names are fields of the order ("training.learning_rate", "options.width") take the place of
-    what it says: so a campaign may search for the best ones. `files` are the inputs by name, `asked` is the specification
-    that the order is from, for the record. Raises Failed where
-    nothing came of it, with the reason; exits with 75 where it was asked to stop and can go on.
+    what it says: so a campaign may search for the best ones. `files` are the inputs by name, `asked` is the
+    specification that the order is from, for the record. Raises Failed where nothing came of it, with the reason; exits
+    with 75 where it was asked to stop and can go on.
     """
     try:
         told = _with(msgspec.convert(order, Order), point)

@@ -151,5 +151,6 @@ EXAMPLES: tuple[core.Fact, ...] = (
         action="c.1.mix", facility="annex", reason="free now", others={"lab": "an incident since 9:00"}
     ),
     core.ActionAttested(action="c.1.mix", measured=_MEASURED, note="the vial is full"),
+    core.ModelsChosen(versions={"reactions@production": "reactions:3"}),
 )  # fmt: skip
 """One fact of every class, with every field filled."""
