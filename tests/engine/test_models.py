@@ -5,10 +5,10 @@ import logging
 from collections.abc import Sequence
 
 import pytest
+from tests.engine.test_earlier import aimless, ran, recorded_in
 
 from firstlight import core, engine
 from firstlight.testing.world import PaperJournal, RandomPoints, a_world
-from tests.engine.test_earlier import aimless, ran, recorded_in
 
 
 class Asking(RandomPoints):
