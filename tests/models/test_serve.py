@@ -15,8 +15,7 @@ pytest.importorskip("uvicorn")
 fastapi = pytest.importorskip("fastapi")
 
 from firstlight.models._serve_batch import Batching, Full, Worker  # noqa: E402
-from firstlight.models._serve_guard import read_token  # noqa: E402
-from firstlight.models.serve import Served, app, serve  # noqa: E402
+from firstlight.models.serve import Served, app, read_token, serve  # noqa: E402
 
 from ._served import Doubles, Lengths  # noqa: E402
 

@@ -2,44 +2,19 @@
 
 import asyncio
 import hmac
-import ipaddress
 import json
-import os
 import socket
-from collections.abc import Awaitable, Callable, Mapping
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
 import uvicorn
 from fastapi import FastAPI, HTTPException, Request
 
-SHORTEST_TOKEN = 16
+from ._token import is_loopback
+
 _PATIENCE = 30.0
 """Seconds within which a body must have come."""
-
-
-def read_token(
-    file: Path | None = None, variable: str = "FIRSTLIGHT_TOKEN", environ: Mapping[str, str] = os.environ
-) -> str:
-    """The bearer token in a file, or else in a variable of the environment; "" where neither is told.
-
-    Raises ValueError where the file can be read by others, or the token is short or has odd characters.
-    """
-    where, token = f"the variable {variable}", environ.get(variable, "")
-    if file is not None:
-        try:
-            mode, token = file.stat().st_mode, file.read_text("utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ValueError(f"the token cannot be read from {file}: {error}") from error
-        if mode & 0o077:
-            raise ValueError(f"{file} can be read by others: chmod 600 {file}")
-        where = str(file)
-        if not token:
-            raise ValueError(f"{file} is empty")
-    if token and (len(token) < SHORTEST_TOKEN or not token.isascii() or not token.isprintable() or " " in token):
-        raise ValueError(f"the token in {where} must be at least {SHORTEST_TOKEN} letters, digits or signs")
-    return token
 
 
 def bearer(token: str) -> Callable[[Request], Awaitable[None]]:
@@ -117,11 +92,3 @@ def run_server(app: FastAPI, host: str, port: int, token: str, started: Callable
         shown = f"[{host}]" if ":" in host else host
         started(f"http://{shown}:{listening.getsockname()[1]}")
         uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False)).run([listening])
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches that host."""
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host == "localhost"
