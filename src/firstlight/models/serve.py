@@ -73,71 +73,22 @@ def app(
 
     `patience` is after how many seconds a request is given up. Raises ValueError where two models have one name.
     """
-    by_name = {m.name: m for m in models}
-    if len(by_name) != len(models):
+    here = _Here({m.name: m for m in models}, {}, revoked, batching, most_bytes, patience)
+    if len(here.models) != len(models):
         raise ValueError(f"models: two have one name among {', '.join(m.name for m in models)}")
-    workers = {m.name: Worker(m.version, revoked, batching) for m in models}
+    here.workers.update({m.name: Worker(m.version, revoked, batching) for m in models})
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
-        for worker in workers.values():
+        for worker in here.workers.values():
             await asyncio.to_thread(worker.close)
 
-    def found(name: str) -> Served:
-        if name not in by_name:
-            near = get_close_matches(name, by_name, 1)
-            raise HTTPException(404, f"there is no model {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
-        return by_name[name]
-
-    async def answered(name: str, call: Callable[..., Any], rows: Sequence[Any]) -> list[Any]:
-        if len(rows) > batching.longest:
-            raise HTTPException(413, f"{len(rows)} rows in one request, and at most {batching.longest} may be")
-        return await _answered(workers[name], call, rows, patience)
-
     routes = APIRouter(dependencies=[Depends(bearer(token))])
-
-    @routes.get("/models", summary="The models that are served", responses=_example(200, {"models": [_EXAMPLE_TOLD]}))
-    def listed() -> Response:
-        return _response({"models": [_told(m, revoked, short=True) for m in models]})
-
-    @routes.get(
-        "/models/{name}", summary="A model's card, licence, version and limits", responses=_example(200, _EXAMPLE_TOLD)
-    )
-    def shown(name: str) -> Response:
-        return _response(_told(found(name), revoked))
-
-    @routes.post(
-        "/models/{name}/predict", summary="What is expected at points", openapi_extra=_asked(_EXAMPLE_POINTS),
-        responses=_example(200, _EXAMPLE_PREDICTED) | _ERRORS,
-    )  # fmt: skip
-    async def predict(name: str, request: Request) -> Response:
-        model = found(name)
-        if not isinstance(model.model, Predicts):
-            raise HTTPException(404, f"{name} does not predict points")
-        points = _points(json_of(await body_of(request, most_bytes, _JSON)), model.inputs)
-        made = await answered(name, model.model.predict, points)
-        return _response({"model": name, "version": model.version, "predictions": [_predicted(p) for p in made]})
-
-    @routes.post(
-        "/models/{name}/embed", summary="Vectors that stand for sequences",
-        openapi_extra=_asked({"sequences": ["MKV"]}), responses=_EMBEDDED | _ERRORS,
-    )  # fmt: skip
-    async def embed(name: str, request: Request) -> Response:
-        model = found(name)
-        if not isinstance(model.model, Embeds):
-            raise HTTPException(404, f"{name} does not embed sequences")
-        sequences = _listed(json_of(await body_of(request, most_bytes, _JSON)), "sequences")
-        if (odd := next((k for k, s in enumerate(sequences) if not isinstance(s, str) or not s), None)) is not None:
-            raise HTTPException(422, f"sequences, {odd}: it must be text, and not empty")
-        made = np.asarray(await answered(name, model.model.embed, sequences), float)
-        if not np.isfinite(made).all():
-            raise HTTPException(500, "the model made what is no number")
-        return _response({"model": name, "version": model.version, "embeddings": made.tolist()})
-
+    _add_pages(routes, here)
+    _add_questions(routes, here)
     made = FastAPI(title="Firstlight models", lifespan=lifespan, docs_url=None, redoc_url=None)
     made.include_router(routes)
-    made.state.workers = workers
     return made
 
 
@@ -150,6 +101,77 @@ def serve(
     Raises ValueError where there is no token and the host is not this machine's own, OSError where the port is taken.
     """
     run_server(app(models, token=token, **options), host, port, token, started)
+
+
+# ------------------------------------------------------------------ the routes
+
+
+@dataclass(frozen=True)
+class _Here:
+    """What an application serves, and within which limits."""
+
+    models: dict[str, Served]
+    workers: dict[str, Worker]
+    revoked: Callable[[str], str]
+    batching: Batching
+    most_bytes: int
+    patience: float
+
+    def found(self, name: str) -> Served:
+        if name not in self.models:
+            near = get_close_matches(name, self.models, 1)
+            raise HTTPException(404, f"there is no model {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+        return self.models[name]
+
+    async def document(self, request: Request) -> Any:
+        return json_of(await body_of(request, self.most_bytes, _JSON))
+
+    async def answered(self, name: str, call: Callable[..., Any], rows: Sequence[Any]) -> list[Any]:
+        if len(rows) > self.batching.longest:
+            raise HTTPException(413, f"{len(rows)} rows in one request, and at most {self.batching.longest} may be")
+        return await _answered(self.workers[name], call, rows, self.patience)
+
+
+def _add_pages(routes: APIRouter, here: _Here) -> None:
+    @routes.get("/models", summary="The models that are served", responses=_example(200, {"models": [_EXAMPLE_TOLD]}))
+    def listed() -> Response:
+        return _response({"models": [_told(m, here.revoked, short=True) for m in here.models.values()]})
+
+    @routes.get(
+        "/models/{name}", summary="A model's card, licence, version and limits", responses=_example(200, _EXAMPLE_TOLD)
+    )
+    def shown(name: str) -> Response:
+        return _response(_told(here.found(name), here.revoked))
+
+
+def _add_questions(routes: APIRouter, here: _Here) -> None:
+    @routes.post(
+        "/models/{name}/predict", summary="What is expected at points",
+        openapi_extra=_asked(_EXAMPLE_POINTS), responses=_example(200, _EXAMPLE_PREDICTED) | _ERRORS,
+    )  # fmt: skip
+    async def predict(name: str, request: Request) -> Response:
+        served = here.found(name)
+        if not isinstance(served.model, Predicts):
+            raise HTTPException(404, f"{name} does not predict points")
+        points = _points(await here.document(request), served.inputs)
+        made = await here.answered(name, served.model.predict, points)
+        return _response({"model": name, "version": served.version, "predictions": [_predicted(p) for p in made]})
+
+    @routes.post(
+        "/models/{name}/embed", summary="Vectors that stand for sequences",
+        openapi_extra=_asked({"sequences": ["MKV"]}), responses=_EMBEDDED | _ERRORS,
+    )  # fmt: skip
+    async def embed(name: str, request: Request) -> Response:
+        served = here.found(name)
+        if not isinstance(served.model, Embeds):
+            raise HTTPException(404, f"{name} does not embed sequences")
+        sequences = _listed(await here.document(request), "sequences")
+        if (odd := next((k for k, s in enumerate(sequences) if not isinstance(s, str) or not s), None)) is not None:
+            raise HTTPException(422, f"sequences, {odd}: it must be text, and not empty")
+        made = np.asarray(await here.answered(name, served.model.embed, sequences), float)
+        if not np.isfinite(made).all():
+            raise HTTPException(500, "the model made what is no number")
+        return _response({"model": name, "version": served.version, "embeddings": made.tolist()})
 
 
 # ------------------------------------------------------------------ a request

@@ -235,8 +235,9 @@ class Site:
         self._enough(made.groups)
         sums, loss = made.sums, None if terms.noise else made.loss
         if terms.noise:
-            # Bound to these very weights: the same noise never hides two sums.
-            key = self._secret + f"\0{terms.run}\0{told.round}\0{told.weights}".encode()
+            # Bound to these very terms, data and weights: the same noise never hides two sums.
+            bound = (terms, told.round, told.weights, [(item.path, item.digest) for item in self._items])
+            key = self._secret + msgspec.json.encode(bound)
             sums = noised(sums, terms.noise * terms.clip, key)
         told = msgspec.structs.replace(told, examples=made.examples, groups=made.groups, loss=loss)
         return pack(told, {n: t.astype(np.float32) for n, t in sums.items()})
