@@ -1,5 +1,6 @@
 """Models trained together: the same as in one place, with nothing raw on the way, and nothing lost when killed."""
 
+import asyncio
 import json
 import math
 import subprocess
@@ -20,6 +21,7 @@ pytest.importorskip("uvicorn")
 from msgspec.structs import replace  # noqa: E402
 from safetensors.numpy import load  # noqa: E402
 
+from firstlight.models._federated_ask import Away, asker  # noqa: E402
 from firstlight.models._federated_log import ChainedLog  # noqa: E402
 from firstlight.models._federated_privacy import noised  # noqa: E402
 from firstlight.models._federated_wire import Answer, Ask, norm_of, pack, unpack  # noqa: E402
@@ -422,6 +424,53 @@ def test_weights_and_tokens_go_over_https_only_and_terms_make_sense() -> None:
             terms("r", **changes)
     with pytest.raises(ValueError, match="letters"):
         terms("../r")
+
+
+class Answers(httpx.AsyncBaseTransport):  # type: ignore[misc,name-defined]
+    """A site that answers with these pieces, and then with none for long."""
+
+    def __init__(self, *pieces: bytes, long: bool = False) -> None:
+        self.pieces, self.long = pieces, long
+
+    async def handle_async_request(self, request: Any) -> Any:
+        async def trickle() -> Any:
+            for piece in self.pieces:
+                yield piece
+            if self.long:
+                await asyncio.sleep(60)
+
+        return httpx.Response(200, content=trickle())
+
+
+def test_an_answer_that_is_late_too_long_or_of_something_else_is_none() -> None:
+    how, zeros = terms("r"), {"w": np.zeros((2, 3), np.float32)}
+    right = Answer(run="r", round=1, site="a", weights="w", examples=9, groups=3)
+
+    def asked(*pieces: bytes, long: bool = False) -> Any:
+        async def ask() -> Any:
+            async with asker(
+                Partner("a", "http://localhost"), 0.3 if long else 20.0, Answers(*pieces, long=long)
+            ) as one:
+                return await one.ask(Ask(what="gradient", terms=how, round=1), zeros, zeros, "w")
+
+        return asyncio.run(ask())
+
+    body = pack(right, zeros)
+    assert asked(body[:9], body[9:])[0] == right
+    for pieces, long, why in (
+        ([body[:9]], True, "did not answer within 0.3 s"),
+        ([bytes(1_000_000)] * 2, False, "longer than"),
+        ([b"<html>"], False, "not what it must be"),
+        ([pack(replace(right, round=2), zeros)], False, "for round 2 of r"),
+        ([pack(replace(right, weights="v"), zeros)], False, "for other weights"),
+        ([pack(replace(right, site="b"), zeros)], False, "it is 'b', not 'a'"),
+        ([pack(replace(right, examples=0), zeros)], False, "no examples"),
+        ([pack(right, {"w": zeros["w"] * np.nan})], False, "not finite"),
+        ([pack(right, {"w": np.zeros((3, 2), np.float32)})], False, "not floats"),
+        ([pack(right, {"v": zeros["w"]})], False, "other tensors than are trained"),
+    ):
+        with pytest.raises(Away, match=why):
+            asked(*pieces, long=long)
 
 
 def test_a_folder_has_one_run(folder: Path, together: Any, partners: list[Partner]) -> None:
