@@ -32,14 +32,18 @@ _BATCHING = Batching()
 class Predicts(Protocol):
     """A model of points: it raises ValueError where it cannot answer for one."""
 
-    def predict(self, points: Sequence[Mapping[str, Any]]) -> Sequence[Prediction]: ...
+    def predict(self, points: Sequence[Mapping[str, Any]]) -> Sequence[Prediction]:
+        """A prediction a point, in their order."""
+        ...
 
 
 @runtime_checkable
 class Embeds(Protocol):
     """A model of sequences: a row a sequence."""
 
-    def embed(self, sequences: Sequence[str]) -> Any: ...
+    def embed(self, sequences: Sequence[str]) -> Any:
+        """Vectors (n, d)."""
+        ...
 
 
 @dataclass(frozen=True)
