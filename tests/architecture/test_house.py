@@ -107,7 +107,7 @@ def test_every_public_name_has_a_docstring() -> None:
 
 
 @pytest.mark.parametrize(
-    "group", ["strategies", "procedures", "policies", "facilities", "catalogs", "journals", "domains"]
+    "group", ["strategies", "procedures", "policies", "facilities", "catalogs", "journals", "domains", "models"]
 )
 def test_every_part_we_ship_loads(group: plugins.Group) -> None:
     assert plugins.names(group)
