@@ -49,8 +49,8 @@ def design(
 
     `chains` are those to design, () for all; the others are seen and stay. `fixed` are residues that stay, by chain and
     number: "A12", "A20-25". `omit` are amino acids not to be used ("CM"), `weights` one of WEIGHTS. Values of `point`
-    called "temperature", "number" or "seed" take the place of the arguments. The first of more designs are those that
-    fewer would be.
+    called "temperature", "number", "weights" or "seed" take the place of the arguments. The first of more designs are
+    those that fewer would be.
 
     Observables, of the designed residues: `score` (mean negative log likelihood, nats a residue) and `best-score`, of
     the designs; `native-score`, of the sequence in the file; `recovery` and `best-recovery`, the share as in the file;
@@ -58,7 +58,7 @@ def design(
     `distinct` sequences; `seconds`. Raises Failed "invalid-input" for what cannot be designed, saying what and where.
     """
     began = time.perf_counter()
-    _spelt(point, ("temperature", "number", "seed"))
+    _spelt(point, ("temperature", "number", "weights", "seed"))
     warmth = _number("temperature", point.get("temperature", temperature), 1e-3, 10.0)
     count = int(_number("number", point.get("number", number), 1, 10_000, whole=True))
     start = int(_number("seed", point.get("seed", seed), 0, 2**63 - 1, whole=True))
@@ -72,7 +72,7 @@ def design(
         stay = made.positions(fixed, chosen)
     except (OSError, ValueError) as error:
         raise Failed("invalid-input", str(error)) from error
-    found = _designs(made, chosen, stay, weights, warmth, omit, count, start)
+    found = _designs(made, chosen, stay, str(point.get("weights", weights)), warmth, omit, count, start)
     lines = []
     for n, one in enumerate(found.sequences, 1):
         told = f"score={found.scores[n - 1]:.4f} recovery={found.recoveries[n - 1]:.4f} T={warmth:g} seed={start}"
