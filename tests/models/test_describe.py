@@ -51,7 +51,7 @@ def test_what_is_no_such_parameter_is_refused() -> None:
 # ------------------------------------------------------------------ what it is worth to a strategy
 
 PAIRS = ["".join(pair) for pair in itertools.product("ACGU", repeat=2)]
-SEEDS = 12
+SEEDS = 8
 
 
 class _Pairs:
