@@ -100,6 +100,7 @@ def test_sequences_that_are_described_need_far_fewer_trials() -> None:
         float(np.mean([_trials(model, seed) for seed in range(SEEDS)])) for model in (None, _Pairs(), _Noise())
     )
     print(f"trials to one of the best 3 of 60: {plain:.1f} by name, {described_:.1f} described, {noise:.1f} by noise")
-    assert described_ < 0.6 * plain
+    # Whoever tries them at random, each once, needs 61 / 4 on average.
+    assert described_ < 0.6 * min(plain, 61 / 4)
     # Numbers that say nothing do not help: it is the model that does.
     assert noise > 1.5 * described_
