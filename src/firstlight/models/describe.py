@@ -28,13 +28,17 @@ def described(spec: CampaignSpec, model: Embeds, parameter: str, count: int = MO
     found = next((p for p in spec.parameters if p.name == parameter), None)
     if not isinstance(found, Categorical):
         raise ValueError(f"{parameter!r} is no categorical parameter of {spec.id}")
-    x = np.asarray(model.embed(list(found.values)), float)
+    made = descriptors(found.values, model, count)
+    told = {value: found.descriptors.get(value, {}) | made[value] for value in found.values}
+    new = replace(found, descriptors=told)
+    return replace(spec, parameters=tuple(new if p is found else p for p in spec.parameters))
+
+
+def descriptors(sequences: Sequence[str], model: Embeds, count: int = MOST) -> dict[str, dict[str, float]]:
+    """The first principal components of their embeddings, at most `count`, as the descriptors of a `Categorical` whose
+    values are these sequences. Raises what the model does for one that it cannot read."""
+    x = np.asarray(model.embed(list(sequences)), float)
     left, size, _ = np.linalg.svd(x - x.mean(0), full_matrices=False)
     kept = min(count, int((size > 1e-9 * max(float(size[0]), 1e-300)).sum()))
     places = left[:, :kept] * size[:kept]
-    told = {
-        value: found.descriptors.get(value, {}) | {f"embedding-{j + 1}": float(places[i, j]) for j in range(kept)}
-        for i, value in enumerate(found.values)
-    }
-    new = replace(found, descriptors=told)
-    return replace(spec, parameters=tuple(new if p is found else p for p in spec.parameters))
+    return {s: {f"embedding-{j + 1}": float(places[i, j]) for j in range(kept)} for i, s in enumerate(sequences)}
