@@ -1,7 +1,9 @@
 """A card says what is on record, all of it and nothing else; a licence loses no condition on the way."""
 
 import itertools
+import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -11,6 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from firstlight.catalog import Card, Record
+from firstlight.catalog.library import Library
+from firstlight.core import Asset, Row
+from firstlight.factory import open_registry, prepared, register
 from firstlight.models import Column, Gate, Item, Split, Training, TrainSpec
 from firstlight.models import registry as r
 from firstlight.models.card import CONDITIONS, card, licence, licence_of, named
@@ -274,3 +280,37 @@ def test_a_licence_that_none_covers_is_other_on_the_card_with_all_of_them() -> N
     assert (found["license"], found["license_name"]) == ("other", "other: CC-BY-SA-4.0; CC-BY-NC-4.0")
     with pytest.raises(ValueError, match="alike, under CC-BY-SA-4"):
         made(report=report)
+
+
+# ------------------------------------------------------------------ where it is written
+
+
+def test_a_trained_model_is_registered_with_its_card_and_its_licence(tmp_path: Path) -> None:
+    with Library(tmp_path) as library:
+        data = Record(id="", name="peptides", digest="", card=Card(licence="CC-BY-NC-4.0"))
+        dataset = library.add(data, {"a.fasta": b">a\nMKV\n"}).record.id
+        registry = open_registry(library)
+        spec = TrainSpec(name="peptides", family="sequence", data=(dataset,), title="Peptides")
+        with pytest.raises(ValueError, match="commercial"):
+            prepared(library, registry, replace(spec, licence="MIT"))
+        report = replace(
+            REPORT, name="peptides", family="sequence", parent="", parent_scores={}, forgetting={},
+            data=(item(dataset=dataset, licence="CC-BY-NC-4.0"),),
+        )  # fmt: skip
+        header = json.dumps({"w": {"dtype": "U8", "shape": [4], "data_offsets": [0, 4]}}).encode()
+        left = {
+            "model.safetensors": len(header).to_bytes(8, "little") + header + b"abcd",
+            "config.json": b'{"family": "sequence"}', "curve.json": b"[]", "report.json": msgspec.json.encode(report),
+        }  # fmt: skip
+        for name, content in left.items():
+            (tmp_path / name).write_bytes(content)
+        row = Row(trial="t", point={}, assets=tuple(Asset(uri=name, digest=name) for name in left))
+        campaign = prepared(library, registry, spec)
+        version = register(registry, campaign, [row], tmp_path.joinpath, "ann")
+        assert register(registry, campaign, [row], tmp_path.joinpath, "bob") == version
+        assert version.made.licence == "CC-BY-NC-4.0"
+        assert library.index.get(version.made.record).record.card.licence == "CC-BY-NC-4.0"
+        verdict = registry.verdict(version)
+        written = (registry.load_checked(version) / "card.md").read_text(encoding="utf-8")
+    assert written == card(report, spec, verdict)
+    assert front(written)["license"] == "cc-by-nc-4.0"

@@ -159,10 +159,6 @@ def _check(bundle: Bundle, path: Path) -> None:
         raise ValueError(f"{path}: its files are not those that were registered")
     if any(entry.model != name or entry.fact.version != made.version for entry in bundle.history):
         raise ValueError(f"{path}: its history is that of another version")
-    known = {point.name for point in entry_points(group="firstlight.models")}
-    if made.family not in known:
-        there = ", ".join(sorted(known))
-        raise ValueError(f"{path}: no package here offers its family {made.family!r} of models; there are: {there}")
     if licence(made.licence, bundle.licences.values()) != bundle.told.licence:
         raise ValueError(f"{path}: its licence {bundle.told.licence!r} is not what follows from its data")
 
@@ -176,8 +172,15 @@ def _unpack(reader: Reader, bundle: Bundle, folder: Path) -> None:
 
 
 def _check_release(bundle: Bundle, folder: Path) -> None:
-    """Raises ValueError where the files are no release, or say other things than what was registered."""
+    """Raises ValueError where the files are no release, or one of a family that nobody offers here, or say other things
+    than what was registered."""
     made = bundle.made
+    known = {point.name for point in entry_points(group="firstlight.models")}
+    if made.family not in known:
+        raise ValueError(
+            f"{bundle.told.name}: no package here offers its family {made.family!r} of models; there are: "
+            f"{', '.join(sorted(known))}"
+        )
     release_files(folder)
     if (said := family_of(folder)) != made.family:
         raise ValueError(f"{bundle.told.name}: registered is the family {made.family}, and its config.json says {said}")
