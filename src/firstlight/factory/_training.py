@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 
 from firstlight.catalog.library import Library
 from firstlight.core import (
@@ -24,8 +25,9 @@ from firstlight.core import (
     StrategySpec,
 )
 from firstlight.models import Order, TrainSpec, family
+from firstlight.models.card import CARD, card, licence, licence_of
 from firstlight.models.families import CONFIG, WEIGHTS
-from firstlight.models.registry import Registry, Version
+from firstlight.models.registry import Registry, Version, judged, read_report
 
 from ._manifest import frozen
 
@@ -47,6 +49,8 @@ def prepared(library: Library, registry: Registry, spec: TrainSpec) -> CampaignS
     made = family(spec.family, spec.options)
     chosen = frozen(library, spec.data, made.suffixes, spec.approval)
     parent = registry.resolve(spec.parent) if spec.parent else None
+    # What it may be shared under is settled before anything is spent on it.
+    licence(spec.licence, [item.licence for item, _ in chosen], parent.made.licence if parent else "")
     order = Order(
         name=spec.name, family=spec.family, options=spec.options, split=spec.split, training=spec.training,
         items=tuple(item for item, _ in chosen), parent=parent.id if parent else "",
@@ -105,7 +109,19 @@ def register(
     with tempfile.TemporaryDirectory() as folder:
         for name in _OUTPUTS:
             shutil.copyfile(path(left[name].digest), Path(folder, name))
-        return registry.register(Path(folder), spec_of(campaign), by)
+        return registry.register(Path(folder), _with_card(registry, Path(folder), spec_of(campaign)), by)
+
+
+def _with_card(registry: Registry, folder: Path, spec: TrainSpec) -> TrainSpec:
+    """Write the card of a release beside it; what was asked for, with the licence that the model has then."""
+    report = read_report(folder)
+    parent = registry.resolve(report.parent) if report.parent else None
+    verdict = judged(
+        spec.gate, report.metric, report.scores, parent=report.parent, parent_scores=report.parent_scores,
+        baselines=report.baselines, forgetting=report.forgetting,
+    )  # fmt: skip
+    (folder / CARD).write_text(card(report, spec, verdict, parent), encoding="utf-8")
+    return replace(spec, licence=licence_of(report, spec, parent))
 
 
 def _release(registry: Registry, parent: Version) -> dict[str, Asset]:
