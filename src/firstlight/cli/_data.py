@@ -147,16 +147,22 @@ async def show(here: Here, id: Id) -> None:
 async def retract(here: Here, id: Id, reason: Reason = "") -> None:
     """Say that a dataset is not to be used any more, and list all that was made from it. Nothing is deleted."""
     async with open_app(here) as app:
-        with app.library() as library:
-            index = library.index
+        with app.models() as (library, registry):
             try:
-                version = index.get(id).record.id
-                down = index.retract(version, reason, parts.app.person())
+                version = library.index.get(id).record.id
+                down = library.retract(version, reason, parts.app.person())
             except (LookupError, ValueError) as error:
                 hint = 'Say it with --reason "...".' if isinstance(error, ValueError) else ""
                 raise Problem(Exit.BAD_INPUT, str(error), hint=hint) from error
+            models = [touched.version for touched in registry.touched(version)]
     affected = f"; made from it: {_names(down)}" if down else "; nothing known was made from it"
-    here.tell({"retracted": version, **_downstream(down)}, f"{version} is retracted{affected}")
+    here.tell(
+        {"retracted": version, **_downstream(down), "models": [model.id for model in models]},
+        f"{version} is retracted{affected}",
+    )
+    for model in models:
+        if model.revoked is None:
+            here.warn(f"model {model.id} has learned from it: firstlight model revoke {model.id} --reason ...")
 
 
 def earlier(
