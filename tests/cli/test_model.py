@@ -130,6 +130,10 @@ def test_a_damaged_history_hides_no_other_model(desk: Desk) -> None:
     assert done.exit_code == 7
     assert [m["model"] for m in json.loads(done.stdout)["models"]] == ["softness"]
     assert "entry 1 of model hardness cannot be read" in done.stderr
+    # What must not be used any more is said to be so nevertheless.
+    done = desk.done("model", "revoke", "softness:1", "--reason", "a leak", "--json")
+    assert (done.exit_code, json.loads(done.stdout)["touched"]) == (7, None)
+    assert "which models it has reached cannot be told: entry 1 of model hardness" in done.stderr
     for words in (("list", "hardness"), ("show", "hardness"), ("promote", "hardness:1"), ("history", "hardness")):
         assert "entry 1 of model hardness cannot be read" in desk.fails(7, "model", *words)
 

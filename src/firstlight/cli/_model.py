@@ -14,7 +14,7 @@ from ._output import Exit, Here, Problem, columns
 from ._verb import open_app
 
 if TYPE_CHECKING:
-    from ..models.registry import Entry, Fact, Promoted, Registry, RolledBack, State, Version
+    from ..models.registry import Entry, Fact, Promoted, Registry, RolledBack, State, Touched, Version
 
 Model = Annotated[
     str,
@@ -80,7 +80,9 @@ async def touched(here: Here, id: Id) -> None:
     async with open_app(here) as app:
         with app.models() as (library, registry):
             source = _source(registry, library.index.get, id)
-            found = [one for one in registry.touched(source) if one.version.made.record != source]
+            found, damaged = reached(registry, source)
+            if found is None:
+                raise Problem(Exit.DAMAGED, damaged)
             states = {one.version.name: registry.state(one.version.name) for one in found}
     table = columns("version", "stands for", "revoked", "over")
     for one in found:
@@ -110,6 +112,14 @@ def chosen(registry: "Registry", text: str) -> "Version":
         there = ", ".join(v.id for v in known(registry.versions, text))
         raise Problem(Exit.BAD_INPUT, f"say which version of {text}; there are: {there}")
     return known(registry.resolve, text)
+
+
+def reached(registry: "Registry", record: str) -> tuple[list["Touched"] | None, str]:
+    """The versions that something has reached, itself left out; None where a history cannot be read, and why not."""
+    try:
+        return [one for one in registry.touched(record) if one.version.made.record != record], ""
+    except parts.registry.Damaged as error:
+        return None, f"which models it has reached cannot be told: {error}"
 
 
 def _source(registry: "Registry", record: Callable[[str], Any], id: str) -> str:
