@@ -104,10 +104,14 @@ def test_a_dataset_is_shown_and_retracted(shore: Shore, tmp_path: Path) -> None:
     assert (shown["facilities"], shown["synthetic"]) == (["local"], True)
     assert "Thin films" in mine.do("data", "show", shown["id"])
     assert mine.read("data", "retract", "films", "--reason", "the scale was off") == {
-        "retracted": shown["id"], "downstream": [], "campaigns": [],
+        "retracted": shown["id"], "downstream": [], "campaigns": [], "models": [],
     }  # fmt: skip
     assert found(mine.read("data", "search")) == ["steel"]
     assert sorted(found(mine.read("data", "search", "--every"))) == ["films", "steel"]
+    mine.do("data", "retract", "films", "--reason", "said again")
+    for file in (mine.home / "catalog").glob("index.db*"):
+        file.unlink()
+    assert found(mine.read("data", "search")) == ["steel"]
     assert "the scale was off" in mine.do("data", "show", "films")
 
 
@@ -166,7 +170,8 @@ def test_a_campaign_begins_with_earlier_data(shore: Shore, tmp_path: Path) -> No
     down = {"downstream": [made["id"]], "campaigns": ["next"]}
     assert {key: mine.read("data", "show", "films")[key] for key in down} == down
     assert f"{made['id']}, campaign next" in mine.do("data", "show", "films")
-    assert mine.read("data", "retract", "films", "--reason", "the scale was off") == {"retracted": films["id"]} | down
+    said = mine.read("data", "retract", "films", "--reason", "the scale was off")
+    assert said == {"retracted": films["id"], "models": []} | down
     done = mine.runner.invoke(
         cli, ["run", str(tmp_path / "next.yaml"), "--with-data", films["id"], "--data-dir", str(mine.home)]
     )

@@ -46,7 +46,7 @@ def test_the_page_names_no_verb_or_option_that_is_not_there() -> None:
     root = typer.main.get_command(cli)
     known = {"--help", "-h"} | options(root).union(*(options(c) for c in VERBS.values()))
     assert set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", PAGE)) <= known
-    groups = "audit|data|facility|lab|source"
+    groups = "audit|data|facility|lab|model|source"
     named = {tuple(m.split()) for m in re.findall(rf"`firstlight ((?:(?:{groups}) )?[a-z]+)", PAGE)}
     assert named == set(VERBS)
 

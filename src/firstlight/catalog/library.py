@@ -152,7 +152,9 @@ class Library:
         """Say that something is not to be used any more; all that was made from it. Raises LookupError, ValueError."""
         found = self._opened.get(id)
         down = self._opened.retract(found.record.id, reason, by)
-        self.store.write(_document("retracted", found.record.id), _encode(Retraction(found.record.id, reason, by)))
+        found = self._opened.get(found.record.id)  # What was said first stands, in the index and beside it.
+        said = Retraction(found.record.id, found.retracted, found.by)
+        self.store.write(_document("retracted", said.id), _encode(said))
         return down
 
     # ------------------------------------------------------------------ what goes out

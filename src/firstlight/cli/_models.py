@@ -2,7 +2,7 @@
 
 import typer
 
-from . import _model_train
+from . import _model, _model_say, _model_show, _model_train
 from ._verb import verb
 
 
@@ -11,6 +11,11 @@ def register(app: typer.Typer) -> None:
     model = typer.Typer(no_args_is_help=True)
     model.callback()(_model_verbs)
     verb(model, "Make")(_model_train.train)
+    verb(model, "Look", "list")(_model.list_)
+    for looks in (_model_show.show, _model_show.compare, _model.history, _model.touched):
+        verb(model, "Look")(looks)
+    for says in (_model_say.promote, _model_say.rollback, _model_say.revoke, _model_say.restore):
+        verb(model, "Decide")(says)
     app.add_typer(model, name="model", rich_help_panel="Results")
 
 

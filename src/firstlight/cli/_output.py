@@ -40,7 +40,7 @@ MEANING = {
     Exit.HELD: "held: somebody else is running the campaign",
     Exit.REFUSED: "refused: what was asked cannot follow what has happened",
     Exit.UNAVAILABLE: "unavailable: disk, journal, catalog or facility",
-    Exit.DAMAGED: "the journal is damaged, or is not what was written",
+    Exit.DAMAGED: "the journal, or a model, is damaged, or is not what was written",
     Exit.DIFFERENT: "different: a strategy, asked again, chose otherwise than its journal says",
 }
 
@@ -142,9 +142,13 @@ def explain(error: Exception) -> Problem:
     if isinstance(error, (core.UnreadableEntry, core.InconsistentError)):
         hint = "`firstlight audit verify` says what is damaged."
         return Problem(Exit.DAMAGED, f"the journal cannot be followed: {message}", hint=hint)
+    if isinstance(error, parts.registry.Damaged):
+        return Problem(Exit.DAMAGED, message)
     if isinstance(error, (core.Unavailable, core.Conflict, parts.journal.Unfit, OSError)):
         return Problem(Exit.UNAVAILABLE, " ".join(message.split()))
-    if isinstance(error, parts.lab.BadLaboratory):
+    if isinstance(error, parts.registry.Refused):
+        return Problem(Exit.REFUSED, message)
+    if isinstance(error, (parts.lab.BadLaboratory, parts.registry.Revoked)):
         return Problem(Exit.BAD_INPUT, message)
     return Problem(Exit.BUG, f"internal error: {type(error).__name__}: {message}", hint=REPORT_A_BUG)
 

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from ..facilities.lab import discovery
     from ..facilities.lab import facility as lab
     from ..facilities.lab.twin import up as twin
+    from ..models import registry
 
 __all__ = [
     "adding",
@@ -27,6 +28,7 @@ __all__ = [
     "packages",
     "plugins",
     "provenance",
+    "registry",
     "reports",
     "sources",
     "twin",
@@ -40,6 +42,7 @@ _ELSEWHERE = {
     "lab": "facilities.lab.facility",
     "packages": "catalog.packages",
     "provenance": "catalog.provenance",
+    "registry": "models.registry",
     "sources": "catalog.sources",
     "twin": "facilities.lab.twin.up",
 }
