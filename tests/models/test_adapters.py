@@ -53,7 +53,7 @@ def test_a_regressor_of_scikit_learn(release: Path) -> None:
 def test_an_acquisition_function_of_botorch_runs_on_it(release: Path) -> None:
     pytest.importorskip("botorch")
     import torch  # noqa: PLC0415
-    from botorch.acquisition import LogExpectedImprovement  # noqa: PLC0415
+    from botorch.acquisition.analytic import LogExpectedImprovement  # noqa: PLC0415
 
     from firstlight.models.adapters.botorch import ReleasedModel  # noqa: PLC0415
 

@@ -26,6 +26,11 @@ from firstlight.models._spec import Order, Split, Training
 from .plugin import lines
 
 HERE = Path(__file__).parent / "plugin"
+PROGRAM = [
+    sys.executable, "-c",
+    "import sys, json; sys.path.insert(0, sys.argv[1]); from firstlight.models.work import train; "
+    "train({}, order=json.loads(sys.argv[2]), **json.loads(sys.argv[3]))",
+]  # fmt: skip
 RELEASE = ("model.safetensors", "config.json", "report.json", "curve.json")
 
 
@@ -47,7 +52,7 @@ def _order(**told: Any) -> dict[str, Any]:
     return made
 
 
-def _parent(folder: Path) -> dict[str, str]:
+def _parent(folder: Path) -> dict[str, Any]:
     return {"parent_config": str(folder / "config.json"), "parent_weights": str(folder / "model.safetensors")}
 
 
@@ -58,12 +63,8 @@ def _run(
     folder.mkdir(exist_ok=True)
     (folder / "checkpoint").mkdir(exist_ok=True)
     data = lines.write(folder / "data_0")
-    code = (
-        "import sys, json; sys.path.insert(0, sys.argv[1]); from firstlight.models.work import train; "
-        "print('OUT', json.dumps(train({}, order=json.loads(sys.argv[2]), **json.loads(sys.argv[3]))))"
-    )
     return subprocess.run(
-        [sys.executable, "-c", code, str(HERE), json.dumps(order), json.dumps({"data_0": str(data)} | files)],
+        [*PROGRAM, str(HERE), json.dumps(order), json.dumps({"data_0": str(data)} | files)],
         cwd=folder, capture_output=True, text=True, check=False, timeout=120,
         env={
             **os.environ, "FIRSTLIGHT_CHECKPOINT": str(folder / "checkpoint"), "OMP_NUM_THREADS": "1",
@@ -72,10 +73,15 @@ def _run(
     )  # fmt: skip
 
 
-def _train(folder: Path, monkeypatch: pytest.MonkeyPatch, order: Mapping[str, Any], **files: str) -> dict[str, Any]:
+def _train(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, order: Mapping[str, Any], warn: int = 0, **files: str
+) -> dict[str, Any]:  # fmt: skip
+    """In this process; the checkpoint folder stays from attempt to attempt."""
     folder.mkdir(exist_ok=True)
+    (folder / "checkpoint").mkdir(exist_ok=True)
     monkeypatch.chdir(folder)
-    monkeypatch.delenv("FIRSTLIGHT_CHECKPOINT", raising=False)
+    monkeypatch.setenv("FIRSTLIGHT_CHECKPOINT", str(folder / "checkpoint"))
+    monkeypatch.setenv("LINES_WARN", str(warn or ""))
     data = folder / "data_0"
     if not data.exists():
         lines.write(data)
@@ -87,73 +93,65 @@ def _curve(folder: Path) -> list[dict[str, Any]]:
     return found
 
 
-def test_killed_and_taken_up_again_it_is_the_same_run_to_the_last_bit(tmp_path: Path) -> None:
-    order = _order()
-    whole = _run(tmp_path / "whole", order)
-    assert whole.returncode == 0, whole.stderr
+def test_killed_and_taken_up_again_it_is_the_same_run_to_the_last_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    order, whole, killed = _order(), tmp_path / "whole", tmp_path / "killed"
+    _train(whole, monkeypatch, order)
     for step in ("25", "33"):  # Between two checkpoints, and twice.
-        killed = _run(tmp_path / "killed", order, {"LINES_KILL": step})
-        assert killed.returncode == -signal.SIGKILL
-    again = _run(tmp_path / "killed", order)
-    assert again.returncode == 0, again.stderr
-    assert _curve(tmp_path / "killed") == _curve(tmp_path / "whole")
-    killed_weights, whole_weights = (tmp_path / f / "model.safetensors" for f in ("killed", "whole"))
-    assert killed_weights.read_bytes() == whole_weights.read_bytes()
-    report = read_report(tmp_path / "killed")
-    assert report.scores == read_report(tmp_path / "whole").scores
+        assert _run(killed, order, {"LINES_KILL": step}).returncode == -signal.SIGKILL
+    _train(killed, monkeypatch, order)
+    assert _curve(killed) == _curve(whole)
+    assert (killed / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+    report = read_report(killed)
+    assert report.scores == read_report(whole).scores
     # What the killed attempts did before their last checkpoint is counted, too.
     assert report.compute.tokens == 40 * 16
 
 
-def test_warned_that_its_time_is_nearly_over_it_saves_and_asks_to_be_continued(tmp_path: Path) -> None:
-    order = _order()
-    assert _run(tmp_path / "whole", order).returncode == 0
-    warned = _run(tmp_path / "warned", order, {"LINES_WARN": "17"})
-    assert warned.returncode == work.CONTINUED
-    kept = sorted(f.name for f in (tmp_path / "warned" / "checkpoint").glob("step-*"))
+def test_warned_that_its_time_is_nearly_over_it_saves_and_asks_to_be_continued(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    order, whole, warned = _order(), tmp_path / "whole", tmp_path / "warned"
+    _train(whole, monkeypatch, order)
+    with pytest.raises(SystemExit) as stopped:
+        _train(warned, monkeypatch, order, warn=17)
+    assert stopped.value.code == work.CONTINUED
+    kept = sorted(f.name for f in (warned / "checkpoint").glob("step-*"))
     assert kept[-1] == "step-000000000018.safetensors"
-    assert _run(tmp_path / "warned", order).returncode == 0
-    assert _curve(tmp_path / "warned") == _curve(tmp_path / "whole")
+    _train(warned, monkeypatch, order)
+    assert _curve(warned) == _curve(whole)
 
 
-def test_a_checkpoint_of_another_order_is_not_taken_up(tmp_path: Path) -> None:
-    assert _run(tmp_path / "a", _order(), {"LINES_KILL": "25"}).returncode == -signal.SIGKILL
+def test_a_checkpoint_of_another_order_is_not_taken_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SystemExit):
+        _train(tmp_path / "a", monkeypatch, _order(), warn=25)
     other = _order(training={"seed": 3})
-    assert _run(tmp_path / "a", other).returncode == 0
-    assert _run(tmp_path / "b", other).returncode == 0
+    _train(tmp_path / "a", monkeypatch, other)
+    _train(tmp_path / "b", monkeypatch, other)
     assert _curve(tmp_path / "a") == _curve(tmp_path / "b")
 
 
-def test_two_processes_train_as_one_does_and_go_on_as_one(tmp_path: Path) -> None:
-    order = _order()
-    assert _run(tmp_path / "one", order).returncode == 0
-    data = lines.write(tmp_path / "data_0")
-    (tmp_path / "two").mkdir()
-    (tmp_path / "two" / "checkpoint").mkdir()
-    code = (
-        "import sys, json; sys.path.insert(0, sys.argv[1]); from firstlight.models.work import train; "
-        "train({}, order=json.loads(sys.argv[2]), **{'data_0': sys.argv[3]})"
-    )
-
-    def both(**environment: str) -> list[int]:
-        started = [
-            subprocess.Popen(
-                [sys.executable, "-c", code, str(HERE), json.dumps(order), str(data)], cwd=tmp_path / "two",
-                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                env=os.environ | {
-                    "RANK": str(rank), "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1",
-                    "FIRSTLIGHT_CHECKPOINT": str(tmp_path / "two" / "checkpoint"), **environment,
-                },
-            )
-            for rank in (0, 1)
-        ]  # fmt: skip
-        return [process.wait(timeout=120) for process in started]
-
-    assert both(LINES_WARN="17") == [work.CONTINUED, work.CONTINUED]
+def test_two_processes_train_as_one_does_and_go_on_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    order, one, two = _order(), tmp_path / "one", tmp_path / "two"
+    _train(one, monkeypatch, order)
+    (two / "checkpoint").mkdir(parents=True)
+    lines.write(two / "data_0")
+    started = [
+        subprocess.Popen(
+            [*PROGRAM, str(HERE), json.dumps(order), json.dumps({"data_0": "data_0"})], cwd=two,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            env=os.environ | {
+                "RANK": str(rank), "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1", "LINES_WARN": "17",
+                "FIRSTLIGHT_CHECKPOINT": str(two / "checkpoint"),
+            },
+        )
+        for rank in (0, 1)
+    ]  # fmt: skip
+    assert [process.wait(timeout=120) for process in started] == [work.CONTINUED, work.CONTINUED]
     # The next attempt has one process: another size of the world, the same run.
-    again = _run(tmp_path / "two", order)
-    assert again.returncode == 0, again.stderr
-    for a, b in zip(_curve(tmp_path / "two"), _curve(tmp_path / "one"), strict=True):
+    _train(two, monkeypatch, order)
+    for a, b in zip(_curve(two), _curve(one), strict=True):
         # Sums of floats in another order, and dropout of two processes, are all that differs.
         assert b["validation"] == pytest.approx(a["validation"], rel=0.2)
 

@@ -13,7 +13,7 @@ from gpytorch.distributions import MultitaskMultivariateNormal, MultivariateNorm
 from .._table_use import TableModel, load_table
 
 
-class ReleasedModel(Model):  # type: ignore[misc]
+class ReleasedModel(Model):
     """The model in a folder: a Gaussian posterior whose points are independent of each other.
 
     X has a column an input, in the model's order and in their own units; all of them must be numbers. No gradients
