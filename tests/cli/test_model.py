@@ -117,7 +117,9 @@ def test_models_are_listed(desk: Desk) -> None:
     assert [line.split() for line in lines if line.startswith("hardness")] == [
         ["hardness", "2", "2", "table", "rmse", "0.5", "MIT", "1"]
     ]
+    assert "none" in next(line for line in lines if line.startswith("softness")).split()
     assert "a leak" in desk.do("model", "list", "hardness")
+    assert "softness:1 may be promoted" in desk.do("model", "show", "softness")
 
 
 def test_a_damaged_history_hides_no_other_model(desk: Desk) -> None:
@@ -158,7 +160,7 @@ def test_a_version_is_shown_with_all_that_speaks_for_and_against_it(desk: Desk) 
     assert [line.split() for line in said.splitlines() if "rmse *" in line] == [["rmse", "*", "1.5", "1", "2"]]
     said = desk.do("model", "show", first)
     assert "For [31mfilms only." in said
-    for word in ("version 1 is in production: the first", "hardness:1 may be promoted", "made from it", "hardness:2"):
+    for word in ("version 1 is in production: the first", "hardness:1 is in production", "made from it", "hardness:2"):
         assert word in said
     assert [entry["fact"]["type"] for entry in desk.read("model", "show", first)["history"]] == [
         "registered", "promoted",

@@ -199,7 +199,7 @@ def _in_short(name: str, state: "State") -> Sequence[str]:
     version = state.versions[number or max(state.versions)]
     made = version.made
     revoked = ", ".join(str(v.number) for v in state.versions.values() if v.revoked is not None)
-    stands = "" if number is None else f"{number}{' (revoked)' if version.revoked else ''}"
+    stands = "none" if number is None else f"{number}{' (revoked)' if version.revoked else ''}"
     score = words.number(made.scores[made.metric])
     return name, str(len(state.versions)), stands, made.family, made.metric, score, made.licence or "not said", revoked
 

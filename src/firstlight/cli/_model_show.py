@@ -47,7 +47,14 @@ async def show(here: Here, model: Model, alias: Alias = "production") -> None:
     parts_shown: list[RenderableType] = [_facts(version, state), Text("")]
     if card:
         parts_shown += [Markdown(card) if here.live else Text(card), Text("")]
-    parts_shown += [scores_table(version), Text(""), _gate(version, verdict), Text(""), _came(lineage), Text("")]
+    parts_shown += [
+        scores_table(version),
+        Text(""),
+        _gate(version, verdict, state, alias),
+        Text(""),
+        _came(lineage),
+        Text(""),
+    ]
     here.tell(document, Group(*parts_shown, _latest(entries)))
 
 
@@ -126,7 +133,7 @@ def _facts(version: "Version", state: "State") -> Table:
     return _lines(told)
 
 
-def _gate(version: "Version", verdict: "Verdict") -> RenderableType:
+def _gate(version: "Version", verdict: "Verdict", state: "State", alias: str) -> RenderableType:
     table = Table.grid(padding=(0, 2))
     for check in verdict.checks:
         table.add_row(Text("yes" if check.passed else "no", style="green" if check.passed else "red"), Text(check.why))
@@ -134,6 +141,8 @@ def _gate(version: "Version", verdict: "Verdict") -> RenderableType:
         table.add_row(Text("asks", style="yellow"), Text(verdict.ask))
     if version.revoked is not None:
         said = f"{version.id} is revoked, and cannot be promoted"
+    elif state.means(alias) == version.number:
+        said = f"{version.id} is in {alias}"
     elif not verdict.passed:
         said = f"{version.id} may not be promoted"
     else:
