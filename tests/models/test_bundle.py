@@ -9,7 +9,6 @@ import sys
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
@@ -20,6 +19,7 @@ pytest.importorskip("cryptography")
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from firstlight.catalog.index import Query
 from firstlight.catalog.library import Library
 from firstlight.factory import CatalogShelf
 from firstlight.models import registry as r
@@ -69,13 +69,7 @@ class Site:
         return self.registry.register(folder, spec, "ann")
 
     def empty(self) -> bool:
-        return self.registry.names() == [] and not self.library.index.search(_all()).found
-
-
-def _all() -> Any:
-    from firstlight.catalog.index import Query  # noqa: PLC0415
-
-    return Query()
+        return self.registry.names() == [] and not self.library.index.search(Query()).found
 
 
 @pytest.fixture
@@ -204,6 +198,18 @@ def test_only_who_is_trusted_is_believed(here: Site, there: Site, path: Path) ->
         Writer(to).document("bundle.json", manifest)
     with pytest.raises(r.Damaged, match=r"signature\.json"):
         bring(there.registry, path, [here.public], "zoe")
+    assert there.empty()
+
+
+def test_a_file_that_was_exchanged_in_a_zip_that_is_whole_is_refused(here: Site, there: Site, path: Path) -> None:
+    bundle = export(here.registry, here.train(7), path, here.key)
+    with zipfile.ZipFile(path) as archive:
+        manifest, signature = archive.read("bundle.json"), archive.read("signature.json")
+        files = {name: archive.read(f"release/{name}") for name in sorted(bundle.files)}
+    for name, content in files.items():
+        _write(path, manifest, signature, files | {name: content[:-1] + bytes([content[-1] ^ 1])})
+        with pytest.raises(r.Damaged, match=f"{name} is not what its signed manifest promises"):
+            bring(there.registry, path, [here.public], "zoe")
     assert there.empty()
 
 
