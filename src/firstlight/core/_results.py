@@ -133,13 +133,14 @@ class Results(Value, frozen=True):
 
     Rows have the corrections made since; those whose outcome a person marked as bad are in `rejected` instead. The
     points that people requested and that have no trial yet are pending too, as "request <number>". `earlier` are the
-    campaigns that a strategy may learn from besides.
+    campaigns that a strategy may learn from besides, and `models` those in use that it asked for, by name.
     """
 
     rows: Sequence[Row] = ()
     pending: Mapping[str, Row] = {}
     earlier: tuple[Earlier, ...] = ()
     rejected: tuple[Row, ...] = ()
+    models: Mapping[str, object] = {}
 
     @property
     def ended(self) -> Sequence[Row]:
