@@ -42,7 +42,8 @@ class Net(torch.nn.Module):
         white = torch.linalg.solve_triangular(factor, residual[..., None], upper=False)[..., 0]
         count = use.sum(-1)
         total = 0.5 * (white**2).sum(-1) + factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-        return (total / count + 0.5 * math.log(2 * math.pi)).float()
+        found: torch.Tensor = (total / count + 0.5 * math.log(2 * math.pi)).float()
+        return found
 
 
 class ExperimentLearner:
@@ -57,9 +58,12 @@ class ExperimentLearner:
         self.module, self._config, self._rows = Net(weights), config, rows
         self._train: list[Campaign] = [placed(config, told) for told in train]
         self._validation: list[Campaign] = [placed(config, told) for told in validation]
-        # Where no value is a word, nothing can be learned of words.
-        words = any(np.any(tokens.words) for tokens, _, _ in self._train)
-        self.frozen = frozenset() if words else frozenset({"words"})
+        # Where no value is a word, nothing can be learned of words; nor of numbers where none is a number.
+        idle = {
+            "words": not any(np.any(tokens.words) for tokens, _, _ in self._train),
+            "slope": not any(np.any(tokens.number) for tokens, _, _ in self._train),
+        }
+        self.frozen = frozenset(name for name, unused in idle.items() if unused)
 
     def __len__(self) -> int:
         return len(self._train)
@@ -96,7 +100,7 @@ class ExperimentLearner:
         def stacked(arrays: Sequence[Array], shape: tuple[int, ...]) -> torch.Tensor:
             made = np.zeros((len(arrays), *shape), dtype=np.float32)
             for k, a in enumerate(arrays):
-                made[(k, *(slice(size) for size in a.shape))] = a
+                made[k][tuple(slice(size) for size in a.shape)] = a
             return torch.from_numpy(made).to(device)
 
         tokens = [t for t, _, _ in some]

@@ -51,8 +51,8 @@ class Experiment:
     """A Gaussian process pre-trained on earlier campaigns (HyperBO, Wang et al. 2021, arXiv 2109.08215).
 
     It has learned which points tend to be good, how far campaigns differ, and on which scales; a new campaign
-    conditions it on its own readings. The metric is minus the log density of a reading of campaigns that it has not seen, in the
-    spread of the archive (`nll`). Options are those of `ExperimentOptions`.
+    conditions it on its own readings. The metric is minus the log density of a reading of campaigns that it has not
+    seen, in spreads of the archive (`nll`). Options are those of `ExperimentOptions`.
     """
 
     metric = "nll"

@@ -202,7 +202,7 @@ def cold_evidence(x: Array, y: Array, extra: Array, owner: Indices, level: float
         factor = cholesky(covariance, lower=True, check_finite=False)
         white = solve_triangular(factor, z, lower=True, check_finite=False)
         parts.append(-0.5 * float(white @ white) - float(np.log(np.diag(factor)).sum()))
-    return float(logsumexp(parts)) - np.log(DRAWS) - len(y) * (0.5 * np.log(2 * np.pi) + np.log(spread))
+    return float(logsumexp(parts) - np.log(DRAWS) - len(y) * (0.5 * np.log(2 * np.pi) + np.log(spread)))
 
 
 def experienced(models: Mapping[str, object], name: str) -> tuple[Experienced | None, str]:
