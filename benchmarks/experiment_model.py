@@ -276,8 +276,10 @@ def main() -> None:
                 tasks += [(section, seed, number, m) for m in methods
                           if section == "reactions" or m in ("random", "bayes", "transfer", "pretrained")]  # fmt: skip
     runs = done(args.keep)
-    told = {"models": str(args.keep), "data": str(args.data), "budget": {"reactions": BUDGET} | dict.fromkeys(
-        SIBLINGS, 60), "entry": "pretrained" in app_strategies()}  # fmt: skip
+    budgets = {"reactions": BUDGET} | dict.fromkeys(SIBLINGS, 60)
+    told = {
+        "models": str(args.keep), "data": str(args.data), "budget": budgets, "entry": "pretrained" in app_strategies()
+    }  # fmt: skip
     left = [(t, told) for t in tasks if t not in runs]
     with multiprocessing.get_context("spawn").Pool(args.jobs) as crew, (args.keep / "runs.jsonl").open("a") as file:
         for n, (task, taken, cpu) in enumerate(crew.imap_unordered(perform, left), 1):
@@ -290,7 +292,7 @@ def main() -> None:
     lines = []
     for (section,) in wanted:
         title = f"{args.archive} earlier campaigns" if section == "reactions" else "learned from its two siblings"
-        lines += list(table(f"{section}: {title}", asked, section, told["budget"][section]))
+        lines += list(table(f"{section}: {title}", asked, section, budgets[section]))
     print("\n" + "\n".join(lines))
     if args.out:
         args.out.write_text("\n".join(lines))

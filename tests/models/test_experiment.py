@@ -28,16 +28,16 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("experiment")
     examples = read(folder / "data", reactions.earlier(0, 40, 24), FAMILY)
     order = np.random.default_rng(0).permutation(len(examples)).tolist()
-    return fit(folder / "model", FAMILY, examples.only(order[8:]), examples.only(order[:8]), steps=120)
+    return fit(folder / "model", FAMILY, examples.only(order[8:]), examples.only(order[:8]), steps=100)
 
 
 def test_it_knows_more_of_a_new_campaign_than_those_who_know_nothing(release: Path, tmp_path: Path) -> None:
-    test = read(tmp_path / "test", reactions.earlier(5, 12, 24), FAMILY)
+    test = read(tmp_path / "test", reactions.earlier(5, 8, 16), FAMILY)
     train = read(tmp_path / "train", reactions.earlier(0, 40, 24), FAMILY)
     scores, bases = FAMILY.evaluate(release, test), FAMILY.baselines(train, test)
     assert scores["nll"] < min(b["nll"] for b in bases.values()) - 0.2
     assert scores["order"] > 0.4
-    wrong = read(tmp_path / "wrong", reactions.earlier(5, 12, 24, wrong=True), FAMILY)
+    wrong = read(tmp_path / "wrong", reactions.earlier(5, 8, 16, wrong=True), FAMILY)
     assert FAMILY.evaluate(release, wrong)["nll"] > scores["nll"] + 0.5
 
 

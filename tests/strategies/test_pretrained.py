@@ -97,14 +97,14 @@ def needed(strategy: core.Strategy, models: Mapping[str, object], seed: int) -> 
         results = core.Results(rows=rows_of(points, values), models=models)
         (p,) = strategy.propose(SPEC, results, 1, 100 * seed + len(points))
         points.append(p.point)
-        values.append(float(value[places[p.point["a"], p.point["b"]]]))  # type: ignore[index]
+        values.append(float(value[places[p.point["a"], p.point["b"]]]))
         if values[-1] >= bar:
             break
     return len(points)
 
 
 RIGHT, WRONG = {"m": Fake()}, {"m": Fake(top=(0.2, 0.9))}
-SEEDS = range(8)
+SEEDS = range(5)
 
 
 def test_a_right_model_saves_most_and_a_wrong_one_costs_next_to_nothing() -> None:
@@ -210,7 +210,7 @@ def test_the_posterior_of_a_prior_is_that_of_a_gaussian_process() -> None:
 def test_evidence_compares_like_with_like() -> None:
     """Of readings that a model's own Gaussian process draws, it is likelier; of others, knowing nothing is."""
     encoding, rng = Encoding(PARAMETERS), np.random.default_rng(1)
-    placed, gains, losses = Placed(Fake(), encoding), [], []
+    placed, gains, losses = Placed(Fake(), encoding), list[float](), list[float]()
     for _ in range(20):
         x = rng.random((5, 2))
         root = np.linalg.cholesky(placed.covariance(x, x) + NOISE**2 * np.eye(5))
@@ -236,7 +236,7 @@ class Anything(Fake):
         return np.ones(len(next(iter(columns.values()))))
 
 
-@pytest.mark.parametrize("problem", SPECS, ids=lambda s: s.id)
+@pytest.mark.parametrize("problem", SPECS[::3], ids=lambda s: s.id)
 def test_any_space(problem: core.CampaignSpec) -> None:
     points = space_of(problem).encoding.points(space_of(problem).sample(5, np.random.default_rng(0)))
     for rows in ((), tried(problem, points).rows):

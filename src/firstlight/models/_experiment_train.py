@@ -55,7 +55,8 @@ class ExperimentLearner:
         self, weights: Weights, config: ExperimentConfig, rows: int, train: Sequence[Told],
         validation: Sequence[Told],
     ) -> None:  # fmt: skip
-        self.module, self._config, self._rows = Net(weights), config, rows
+        self._config, self._rows = config, rows
+        self.module: torch.nn.Module = Net(weights)
         self._train: list[Campaign] = [placed(config, told) for told in train]
         self._validation: list[Campaign] = [placed(config, told) for told in validation]
         # Where no value is a word, nothing can be learned of words; nor of numbers where none is a number.
@@ -63,7 +64,7 @@ class ExperimentLearner:
             "words": not any(np.any(tokens.words) for tokens, _, _ in self._train),
             "slope": not any(np.any(tokens.number) for tokens, _, _ in self._train),
         }
-        self.frozen = frozenset(name for name, unused in idle.items() if unused)
+        self.frozen: frozenset[str] = frozenset(name for name, unused in idle.items() if unused)
 
     def __len__(self) -> int:
         return len(self._train)
@@ -85,8 +86,9 @@ class ExperimentLearner:
     def validate(self) -> float:
         """The mean loss of the campaigns for validation, their first readings."""
         some = [_cut(c, np.arange(min(len(c[1]), JUDGED))) for c in self._validation]
-        parts = [self.module(*self._batch(some[at : at + 32])) for at in range(0, len(some), 32)]
-        return float(torch.cat(parts).mean())
+        with torch.no_grad():
+            parts = [self.module(*self._batch(some[at : at + 32])) for at in range(0, len(some), 32)]
+            return float(torch.cat(parts).mean())
 
     def config(self) -> dict[str, Any]:
         """What `load` needs besides the weights."""
