@@ -13,6 +13,7 @@ from firstlight import core
 from ._common import Memo, asked_for, digest
 from ._encoding import Array, Encoding, Indices
 from ._gp import GP, NOISE, TRUST, Hyper, Mixture, Predictor, Trend, fit
+from ._prior import Placed, PriorGP
 from ._surrogate import Surrogate
 
 LEARNED: frozenset[core.Cause] = frozenset(
@@ -38,13 +39,16 @@ class Hypothesis:
     """That readings follow what some earlier campaigns made of the same observables, or (no trends) that none do.
 
     `prior` is the log of its chance before any reading, `trends` what it expects of an observable, and `levels` what
-    was usual there and by how much points differed. `campaigns` says of how many trials each campaign tells.
+    was usual there and by how much points differed. `campaigns` says of how many trials each campaign tells. `priors`
+    are what a model expects in place of trends. Where some hypothesis has any, the chance of each is settled already:
+    `prior` counts the readings in.
     """
 
     prior: float = 0.0
     trends: Mapping[str, Trend] = field(default_factory=dict)
     levels: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     campaigns: Mapping[str, int] = field(default_factory=dict)
+    priors: Mapping[str, Placed] = field(default_factory=dict)
 
 
 COLD = Hypothesis()
@@ -78,7 +82,7 @@ def learn(
 ) -> Surrogate | None:
     """Surrogates of everything the goal asks for, or None where it was not observed yet and nothing is expected."""
     r = _readings(spec, encoding, results)
-    told = {name for h in hypotheses for name in h.trends}
+    told = {name for h in hypotheses for name in (*h.trends, *h.priors)}
     if not len(r) and not (r.values.keys() <= told):
         return None
     use = _informative(r.losses, r.good, EXACT)
@@ -186,12 +190,17 @@ def _predictor(
         worst = float(values[int(np.argmax(r.losses[use, k]))])
         x, values = np.vstack([x, few]), np.r_[values, np.full(len(few), worst)]
         known = np.r_[known, np.zeros(len(few))]
-    gps, chances = [], []
+    gps, chances = list[Predictor](), []
+    settled = any(h.priors for h in hypotheses)
     for h in hypotheses:
+        if name in h.priors:
+            gps.append(PriorGP(h.priors[name], x, values, known))
+            chances.append(h.prior)
+            continue
         trend = h.trends.get(name)
         hyper = _hyper(r, y, variances, encoding, fits, trend, (shift, unit) if told else None)
         gps.append(GP(x, values, known, encoding.owner, hyper, shift, unit, trend))
-        chances.append(h.prior + hyper.evidence)
+        chances.append(h.prior + (0.0 if settled else hyper.evidence))
     if len(gps) == 1:
         return gps[0], np.ones(1)
     weights = np.exp(np.array(chances) - logsumexp(chances))

@@ -219,7 +219,9 @@ class Surrogate:
         return {name: self._fitted(gp) for name, gp in self.gps.items()}
 
     def _fitted(self, gp: Predictor) -> dict[str, float]:
-        lengths = {f"length-scale of {n}": float(x) for n, x in zip(self.names, gp.hyper.lengths, strict=True)}
+        # A kernel that a model has learned has no length-scales to tell of.
+        told = zip(self.names, gp.hyper.lengths, strict=True) if len(gp.hyper.lengths) else ()
+        lengths = {f"length-scale of {n}": float(x) for n, x in told}
         return {**lengths, "noise": float(gp.noise)}
 
     def outlook(self, features: Array, gain: float, seed: int) -> core.Outlook | None:

@@ -1,0 +1,214 @@
+"""A Gaussian process whose mean and kernel were learned before: what a pre-trained model brings to a campaign."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from scipy.linalg import cho_solve, cholesky, solve_triangular
+from scipy.spatial.distance import cdist
+from scipy.special import logsumexp
+
+from firstlight import core
+
+from ._encoding import Array, Encoding, Indices, numbers_of
+from ._gp import JITTER, LENGTH, NOISE, Belief, Hyper, matern
+
+Columns = Mapping[str, Any]
+DRAWS = 96
+"""Of so many draws of hyper-parameters is the evidence of knowing nothing of the points the mean."""
+FREE = 1.0
+"""Deviation of the log signal variance in these draws: wider than what is fitted with, for nothing is fitted here."""
+
+
+@runtime_checkable
+class Prior(Protocol):
+    """What a model expects of one observable of one campaign before any reading, in the observable's unit."""
+
+    @property
+    def level(self) -> float:
+        """What is read on average."""
+        ...
+
+    @property
+    def spread(self) -> float:
+        """By how much readings differ."""
+        ...
+
+    @property
+    def noise(self) -> float:
+        """The deviation of one reading from the quantity."""
+        ...
+
+    def mean(self, columns: Columns) -> Array:
+        """What is expected at points, (n,); they are given by parameter, (n,) values each."""
+        ...
+
+    def covariance(self, a: Columns, b: Columns) -> Array:
+        """The covariance (n, m) of the quantity at some points with that at others."""
+        ...
+
+    def variance(self, columns: Columns) -> Array:
+        """The variance of the quantity at points, (n,)."""
+        ...
+
+
+@runtime_checkable
+class Experienced(Protocol):
+    """A model that has learned from earlier campaigns what to expect of others."""
+
+    def covers(self, spec: core.CampaignSpec, observable: str) -> str:
+        """Why it says nothing of an observable of a campaign; "" where it does."""
+        ...
+
+    def prior(self, spec: core.CampaignSpec, observable: str) -> Prior:
+        """What it expects of an observable of a campaign. Raises ValueError where it does not cover that."""
+        ...
+
+
+class Placed:
+    """A prior over features (n, D) in place of points."""
+
+    def __init__(self, prior: Prior, encoding: Encoding) -> None:
+        self.prior, self._encoding = prior, encoding
+
+    def mean(self, x: Array) -> Array:
+        """What is expected, (n,)."""
+        return self.prior.mean(self._columns(x)) if len(x) else np.empty(0)
+
+    def covariance(self, a: Array, b: Array) -> Array:
+        """The covariance (n, m)."""
+        return self.prior.covariance(self._columns(a), self._columns(b)) if len(a) and len(b) else np.empty(
+            (len(a), len(b)))  # fmt: skip
+
+    def variance(self, x: Array) -> Array:
+        """The variance, (n,)."""
+        return self.prior.variance(self._columns(x)) if len(x) else np.empty(0)
+
+    def _columns(self, x: Array) -> dict[str, Any]:
+        e = self._encoding
+        return {name: _values(e, j, x[:, e.owner == j]) for j, name in enumerate(e.names)}
+
+
+def _values(e: Encoding, j: int, features: Array) -> Any:
+    """The values of one parameter from its features (n, k): of words the nearest."""
+    p, table = e.parameters[j], e.tables[j]
+    numbers = numbers_of(p)
+    if numbers is not None:
+        return numbers[0] + features[:, 0] * (numbers[-1] - numbers[0])
+    if table is None:
+        return e.value(j, features[:, 0])
+    assert isinstance(p, core.Categorical | core.Ordered)
+    return np.array(p.values, dtype=object)[cdist(features, table, "sqeuclidean").argmin(1)]
+
+
+class PriorGP:
+    """The posterior of a prior given readings `y` (n,) at features `x` (n, D) with known noise variances (n,)."""
+
+    def __init__(self, prior: Placed, x: Array, y: Array, extra: Array) -> None:
+        self._prior, self._x, self._y, self._extra = prior, x, y, extra
+        self._factor, self._alpha = np.empty((0, 0)), np.empty(0)
+        self.evidence = 0.0
+        """The log density of the readings, which has chosen nothing by them."""
+        if not len(y):
+            return
+        covariance = prior.covariance(x, x)
+        covariance[np.diag_indices(len(y))] += self.noise**2 + extra + JITTER * self.unit**2
+        self._factor = cholesky(covariance, lower=True, check_finite=False)
+        residual = y - prior.mean(x)
+        self._alpha = cho_solve((self._factor, True), residual, check_finite=False)
+        self.evidence = -float(
+            0.5 * residual @ self._alpha + np.log(np.diag(self._factor)).sum() + 0.5 * len(y) * np.log(2 * np.pi)
+        )
+
+    @property
+    def hyper(self) -> Hyper:
+        """Noise and signal variance in spreads of the archive; its kernel has no length-scale a parameter."""
+        return Hyper(np.empty(0), (self.noise / self.unit) ** 2, 1.0, self.evidence)
+
+    @property
+    def noise(self) -> float:
+        """The deviation of readings, besides what is known."""
+        return self._prior.prior.noise
+
+    @property
+    def unit(self) -> float:
+        """The spread of the archive."""
+        return self._prior.prior.spread
+
+    def predict(self, x: Array) -> Belief:
+        """The belief at features (m, D)."""
+        mean, variance = self._prior.mean(x), self._prior.variance(x)
+        if len(self._y):
+            cross = self._prior.covariance(x, self._x)
+            mean = mean + cross @ self._alpha
+            variance = variance - (self._white(cross) ** 2).sum(0)
+        return Belief(mean, np.sqrt(np.maximum(variance, 1e-12 * self.unit**2)))
+
+    def joint(self, x: Array) -> tuple[Array, Array]:
+        """The mean (m,) and the covariance (m, m) at features (m, D)."""
+        mean, covariance = self._prior.mean(x), self._prior.covariance(x, x)
+        if len(self._y):
+            cross = self._prior.covariance(x, self._x)
+            white = self._white(cross)
+            mean, covariance = mean + cross @ self._alpha, covariance - white.T @ white
+        return mean, covariance
+
+    def between(self, a: Array, b: Array) -> Array:
+        """The covariance (m,) of each of some features (m, D) with its counterpart (m, D)."""
+        found = np.array([self._prior.covariance(a[[i]], b[[i]])[0, 0] for i in range(len(a))])
+        if len(self._y):
+            white = [self._white(self._prior.covariance(x, self._x)) for x in (a, b)]
+            found = found - (white[0] * white[1]).sum(0)
+        return found
+
+    def believing(self, x: Array) -> PriorGP:
+        """As if what is expected at features (m, D) had been read there."""
+        if not len(x):
+            return self
+        y, extra = np.r_[self._y, self.predict(x).mean], np.r_[self._extra, np.zeros(len(x))]
+        return PriorGP(self._prior, np.vstack([self._x, x]), y, extra)
+
+    def watching(self, x: Array) -> PriorGP:
+        """The same."""
+        return self
+
+    def _white(self, cross: Array) -> Array:
+        return np.asarray(solve_triangular(self._factor, cross.T, lower=True, check_finite=False))
+
+
+def cold_evidence(x: Array, y: Array, extra: Array, owner: Indices, level: float, spread: float) -> float:
+    """The log density of readings (n,) by a Gaussian process that knows the usual level and spread and no more.
+
+    It is the mean over hyper-parameters drawn from what they are expected to be, so that nothing is chosen by the
+    readings and it compares with that of a prior, which chooses nothing either.
+    """
+    if not len(y):
+        return 0.0
+    d = int(owner.max(initial=-1)) + 1
+    rng = np.random.default_rng(0)
+    z, known = (y - level) / spread, extra / spread**2
+    parts = []
+    for _ in range(DRAWS):
+        rates = np.exp(-(LENGTH[0] + LENGTH[1] * rng.standard_normal(d)))
+        noise = np.exp(NOISE[0] + NOISE[1] * rng.standard_normal())
+        signal = np.exp(FREE * rng.standard_normal())
+        scaled = x * rates[owner]
+        covariance = signal * matern(cdist(scaled, scaled, "sqeuclidean")) + 1.0
+        covariance[np.diag_indices(len(z))] += noise + known + JITTER
+        factor = cholesky(covariance, lower=True, check_finite=False)
+        white = solve_triangular(factor, z, lower=True, check_finite=False)
+        parts.append(-0.5 * float(white @ white) - float(np.log(np.diag(factor)).sum()))
+    return float(logsumexp(parts) - np.log(DRAWS) - len(y) * (0.5 * np.log(2 * np.pi) + np.log(spread)))
+
+
+def experienced(models: Mapping[str, core.LoadedModel], name: str) -> tuple[Experienced | None, str]:
+    """The model of this name, or why there is none."""
+    loaded = models.get(name)
+    if loaded is None:
+        there: Sequence[str] = sorted(models)
+        return None, f"the model {name} is not here" + (f" (here: {', '.join(there)})" if there else "")
+    if not isinstance(loaded.of, Experienced):
+        return None, f"the model {name} says nothing of campaigns: it is a {type(loaded.of).__name__}"
+    return loaded.of, ""
