@@ -28,7 +28,7 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("experiment")
     examples = read(folder / "data", reactions.earlier(0, 40, 24), FAMILY)
     order = np.random.default_rng(0).permutation(len(examples)).tolist()
-    return fit(folder / "model", FAMILY, examples.only(order[8:]), examples.only(order[:8]), steps=100)
+    return fit(folder / "model", FAMILY, examples.only(order[8:]), examples.only(order[:8]), steps=200)
 
 
 def test_it_knows_more_of_a_new_campaign_than_those_who_know_nothing(release: Path, tmp_path: Path) -> None:
