@@ -253,7 +253,10 @@ def on_scale(known: Known, values: Sequence[Any] | Array) -> Array:
 
 
 def of_words(known: Known, p: Parameter, values: Sequence[Any] | Array) -> Array:
-    """Words as vectors (n, WORD): half by how they are spelled or described, and half by which they are."""
+    """Words as vectors (n, WORD): half by how they are spelled or described, and half by which they are.
+
+    Of a word that was never tried there is only the first half: which it is tells nothing.
+    """
     described = getattr(p, "descriptors", {})
     rows = {word: _of_word(known, word, described.get(word, {})) for word in {str(v) for v in values}}
     return np.array([rows[str(v)] for v in values]).reshape(len(values), WORD)
@@ -266,4 +269,5 @@ def _of_word(known: Known, word: str, described: Mapping[str, float]) -> Array:
         middle = known.descriptors
         parts = [(x - middle[key][0]) / middle[key][1] * scattered(key, WORD) for key, x in told.items()]
         like = np.asarray(sum(parts[1:], parts[0])) / math.sqrt(2.0 * len(told))
-    return np.asarray((like + scattered(word, WORD)) / 2.0)
+    own = scattered(word, WORD) if word in (known.words or ()) else np.zeros(WORD)
+    return np.asarray((like + own) / 2.0)

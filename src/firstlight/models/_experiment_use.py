@@ -210,8 +210,7 @@ def _unlike(known: Known, p: Parameter) -> str:
     if are_words(p) != (known.words is not None):
         return f"{p.name} has {'words' if are_words(p) else 'numbers'} here, and it has learned the other"
     if known.words is not None:
-        tried = [v for v in _values(p) if str(v) in known.words]
-        return "" if tried else f"it has seen none of the values of {p.name}"
+        return ""  # Of words that were never tried it knows how they are spelled or described, and is less sure.
     ends = on_scale(known, [min(_values(p)), max(_values(p))])
     if ends[1] < known.least - SLACK or ends[0] > known.most + SLACK:
         return f"{p.name} is nowhere here where it was in what it has learned from"
