@@ -11,7 +11,7 @@ TOGETHER := critical-materials biotechnology rna-design fission space quantum qe
 LEAN     := fusion analog
 APART    := cathodes lattice
 
-.PHONY: run test test-computers test-data test-lab test-rest check lint bench bench-compute domains setup setup-dev setup-peers setup-engines setup-instruments peers clean setup-madsci setup-queueserver setup-fabric setup-mlflow $(addprefix setup-,$(TOGETHER) $(LEAN) $(APART))
+.PHONY: run test test-computers test-data test-lab test-models test-rest check lint bench bench-compute domains setup setup-dev setup-peers setup-engines setup-instruments peers clean setup-madsci setup-queueserver setup-fabric setup-mlflow $(addprefix setup-,$(TOGETHER) $(LEAN) $(APART))
 
 run: $(VENV)/run.stamp  ## Run the critical-materials campaign, live, and write its report
 	$(BIN)/firstlight run critical-materials --trials 60 --parallel 4 --seed 1 --baseline 5 --data-dir $(HOME_)
@@ -19,7 +19,7 @@ run: $(VENV)/run.stamp  ## Run the critical-materials campaign, live, and write 
 test: $(VENV)/dev.stamp  ## Pass the tests
 	$(MAKE) --no-print-directory -j4 $(OTHERS)
 	$(MAKE) --no-print-directory peers
-	$(MAKE) --no-print-directory -j3 --output-sync=target test-computers test-data test-rest
+	$(MAKE) --no-print-directory -j4 --output-sync=target test-computers test-data test-models test-rest
 	$(MAKE) --no-print-directory test-lab
 
 # Environments of other people's software, against which tests run.
@@ -31,14 +31,20 @@ LAB := tests/facilities/lab tests/cli/test_lab.py tests/journeys/test_autonomous
 # Tests of data wait for servers and validators of others.
 DATA := tests/catalog tests/cli/test_data.py tests/cli/test_datasets.py docs/how-to/share-data.md
 
+# Tests of models train: each in one thread.
+MODELS := tests/models tests/cli/test_model.py tests/cli/test_model_train.py tests/journeys/test_model_in_the_loop.py
+
 test-computers: $(VENV)/dev.stamp
 	$(BIN)/pytest -p no:cacheprovider $(COMPUTERS)
 
 test-data: $(VENV)/dev.stamp $(VENV)/fabric.stamp
 	$(BIN)/pytest -p no:cacheprovider $(DATA)
 
+test-models: $(VENV)/dev.stamp
+	OMP_NUM_THREADS=1 $(BIN)/pytest -p no:cacheprovider --durations=10 $(MODELS)
+
 test-rest: $(VENV)/dev.stamp
-	$(BIN)/pytest $(addprefix --ignore=,$(COMPUTERS) $(LAB) $(DATA))
+	$(BIN)/pytest $(addprefix --ignore=,$(COMPUTERS) $(LAB) $(DATA) $(MODELS))
 
 test-lab: $(VENV)/dev.stamp $(VENV)/instruments.stamp $(VENV)/madsci.stamp $(VENV)/queueserver.stamp
 	$(BIN)/pytest -p no:cacheprovider --durations=15 $(LAB)

@@ -136,6 +136,8 @@ def explain(error: Exception) -> Problem:
         return Problem(Exit.BAD_INPUT, message, problems=tuple(message.splitlines()))
     if isinstance(error, (parts.plugins.UnknownPart, parts.plugins.BrokenPart, core.Unrelated)):
         return Problem(Exit.BAD_INPUT, message)
+    if isinstance(error, core.Unusable):
+        return Problem(Exit.BAD_INPUT, message, hint="`firstlight model list` shows what there is.")
     if isinstance(error, core.Held):
         hint = f"`firstlight watch {error.campaign}` follows it; pause, stop and cancel reach its runner."
         return Problem(Exit.HELD, message, hint=hint)

@@ -1,0 +1,83 @@
+"""From campaigns to a model and back: what earlier campaigns taught chooses the points of the next one."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from firstlight.cli import cli
+
+pytest.importorskip("torch")
+
+FUNCTION = """
+import math
+
+def look(point):
+    return 3 * math.exp(-8 * ((point["temperature"] - 420) / 200) ** 2) - (point["carbon"] - 0.4) ** 2
+"""
+CAMPAIGN = """
+id: {id}
+parameters:
+  temperature: {{low: 300, high: 600, unit: K}}
+  carbon: {{low: 0, high: 1}}
+objectives: {{hardness: maximize}}
+budget: {{trials: {trials}}}
+strategy: {strategy}
+parallel: {parallel}
+seed: {seed}
+evaluate: mine:look
+"""
+SPEC = """
+name: steels
+family: experiment
+data: ["observable=hardness"]
+options: {width: 16}
+split: {validation: 0.2, test: 0.2}
+training: {steps: 120, batch: 8, learning_rate: 0.01, validate: 20}
+"""
+PRETRAINED = "{name: pretrained, options: {model: steels}}"
+
+
+class Lab:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        (path / "mine.py").write_text(FUNCTION)
+
+    def done(self, *words: str) -> Any:
+        return CliRunner().invoke(cli, [*words, "--data-dir", str(self.path / "home")])
+
+    def do(self, *words: str) -> list[Any]:
+        done = self.done(*words, "--json")
+        assert done.exit_code == 0, done.output
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    def campaign(self, id: str, strategy: str = "random", trials: int = 16, parallel: int = 4, seed: int = 0) -> str:
+        file = self.path / f"{id}.yaml"
+        file.write_text(CAMPAIGN.format(id=id, strategy=strategy, trials=trials, parallel=parallel, seed=seed))
+        return str(file)
+
+
+def test_a_model_of_earlier_campaigns_chooses_points_and_is_named_until_it_is_revoked(tmp_path: Path) -> None:
+    lab = Lab(tmp_path)
+    for n in range(6):
+        lab.do("run", lab.campaign(f"steel-{n}", seed=n), "--no-report")
+    (tmp_path / "spec.yaml").write_text(SPEC)
+    made = lab.do("model", "train", str(tmp_path / "spec.yaml"))[-1]
+    assert made["scores"]["nll"] < min(b["nll"] for b in made["baselines"].values())
+    lab.do("model", "promote", "steels:1")
+
+    told = lab.do("run", lab.campaign("next", PRETRAINED, trials=4, parallel=1), "--no-report")
+    assert [f["versions"] for f in told if f["kind"] == "ModelsChosen"] == [{"steels": "steels:1"}]
+    why = lab.do("explain", "next.1")[-1]
+    assert "by the model steels, right with chance" in json.dumps(why)
+    asked = lab.done("explain", "next.2", "--replay")
+    assert asked.exit_code == 0 and "the same" in asked.stdout
+    # The best is 3, where temperature is 420 K: nobody has looked there yet, and it knows.
+    best = max(o["value"] for f in told for o in f.get("measured", {}).get("observations", ()))
+    assert best > 2.8
+
+    lab.do("model", "revoke", "steels:1", "--reason", "poisoned")
+    refused = lab.done("run", lab.campaign("after", PRETRAINED), "--no-report")
+    assert refused.exit_code == 2 and "steels:1 was revoked by" in refused.stderr
