@@ -12,29 +12,12 @@ from hypothesis import strategies as st
 
 from firstlight.catalog.index import Record
 from firstlight.catalog.library import Library
+from firstlight.factory import CatalogShelf
 from firstlight.models import registry as r
 from firstlight.models._family import Item
 from firstlight.models._registry_links import Use
 from firstlight.models._registry_release import read_tensors
 from firstlight.models._spec import Gate, TrainSpec
-
-
-class CatalogShelf:
-    """The catalog, as an application gives it to a registry."""
-
-    def __init__(self, library: Library) -> None:
-        self.library = library
-
-    def keep(self, told: r.Kept, files: Mapping[str, Path | bytes]) -> str:
-        record = Record(id="", name=told.name, digest="", kind="model", used=told.used)
-        return self.library.add(record, files).record.id
-
-    def files(self, record: str) -> Mapping[str, Path]:
-        return self.library.files(self.library.index.get(record).record)
-
-    def derived(self, id: str) -> Iterable[Use]:
-        for found in self.library.index.downstream(id):
-            yield Use(id=found.record.id, kind=found.record.kind, campaign=found.record.campaign)
 
 
 class Ticks:
