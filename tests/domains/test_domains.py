@@ -77,7 +77,7 @@ def test_a_worker_without_the_simulator_says_what_to_install(name: str) -> None:
         "from importlib.machinery import PathFinder\n"
         "real = PathFinder.find_spec\n"
         "hidden = lambda name: name.partition('.')[0] in domain.modules\n"
-        "PathFinder.find_spec = lambda name, *more: None if hidden(name) else real(name, *more)\n"
+        "PathFinder.find_spec = staticmethod(lambda name, *more: None if hidden(name) else real(name, *more))\n"
         "spec = domain.spec()\n"
         "from firstlight.strategies.designs import Random\n"
         "point = Random().propose(spec, core.Results(), 1, 1)[0].point\n"
