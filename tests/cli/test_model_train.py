@@ -142,7 +142,7 @@ def test_killed_in_the_middle_it_goes_on_where_it_was_and_a_person_is_asked_firs
     desk.do("approve", *words[words.index("approve") + 1 :])
     until("step 100/", first)
     os.killpg(first.pid, signal.SIGKILL)
-    first.wait()
+    first.communicate()  # What it had still to say is read, and its pipes are closed.
     again = begun()
     out, wrong = again.communicate(timeout=120)
     assert again.returncode == 0, wrong
