@@ -9,6 +9,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import MappingProxyType
@@ -415,9 +416,9 @@ class App:
         with self.library() as library:
             yield library, open_registry(library)
 
-    @property
+    @cached_property
     def usable(self) -> core.Models:
-        """The models that campaigns may decide with."""
+        """The models that campaigns may decide with, each loaded once."""
         from .factory import UsableModels
 
         return UsableModels(self.models)

@@ -1,6 +1,5 @@
 """Models of tables: learned, calibrated, used without torch, and honest about what they do not know."""
 
-import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +17,10 @@ from firstlight.models._weights import write_weights
 from firstlight.models.predict import predict
 from firstlight.models.table import Table
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
+
+from ._fit import fit
+
 ROWS = 240
 
 
@@ -48,24 +50,7 @@ def _examples(folder: Path, table: Table, seed: int = 0, shift: float = 0.0) -> 
 def _fit(
     table: Table, folder: Path, train: Examples, held: Examples, parent: Path | None = None, steps: int = 150
 ) -> Path:
-    torch.set_num_threads(1)
-    learner = table.begin(train, held, parent, 0)
-    learned = [p for n, p in learner.module.named_parameters() if n not in learner.frozen]
-    optimiser, best, kept = torch.optim.Adam(learned, lr=5e-3), np.inf, {}
-    for step in range(steps + 1):
-        if step % 25 == 0:
-            with torch.no_grad():
-                now = learner.validate()
-            if now < best:
-                best, kept = now, {n: v.detach().numpy().copy() for n, v in learner.module.state_dict().items()}
-        optimiser.zero_grad()
-        learner.loss(range(len(learner)), step).backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-    folder.mkdir()
-    write_weights(folder / "model.safetensors", kept)
-    told = {"family": "table", "options": {"target": "y"}, "config": learner.config()}
-    (folder / "config.json").write_text(json.dumps(told))
-    return folder
+    return fit(table, folder, train, held, parent, steps, 25, {"family": "table", "options": {"target": "y"}})
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """Fluxes of a plasma: the teacher, and a model of it that few dear points correct."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +9,14 @@ from arro3.io import write_parquet
 
 from firstlight.core import Failed
 from firstlight.models._family import Examples, Item
-from firstlight.models._weights import write_weights
 from firstlight.models.transport import FLUXES, INPUTS, RANGES, Transport, fluxes, teach
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
 pytest.importorskip("onnxruntime")
 pytest.importorskip("fusion_surrogates")
+
+from ._fit import fit
+
 LOW, FEW, TEST = 1000, 40, 200
 
 
@@ -48,23 +49,7 @@ def test_the_teacher_answers_and_refuses_what_is_beyond_it() -> None:
 
 
 def _fit(family: Transport, folder: Path, train: Examples, held: Examples, parent: Path | None, steps: int) -> Path:
-    torch.set_num_threads(1)
-    learner = family.begin(train, held, parent, 0)
-    learned = [p for n, p in learner.module.named_parameters() if n not in learner.frozen]
-    optimiser, best, kept = torch.optim.Adam(learned, lr=5e-3), np.inf, {}
-    for step in range(steps + 1):
-        if step % 20 == 0:
-            with torch.no_grad():
-                now = learner.validate()
-            if now < best:
-                best, kept = now, {n: v.detach().numpy().copy() for n, v in learner.module.state_dict().items()}
-        optimiser.zero_grad()
-        learner.loss(range(len(learner)), step).backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-    folder.mkdir()
-    write_weights(folder / "model.safetensors", kept)
-    (folder / "config.json").write_text(json.dumps({"config": learner.config()}))
-    return folder
+    return fit(family, folder, train, held, parent, steps, 20, {})
 
 
 def test_few_dear_points_go_farther_on_top_of_many_cheap_ones(data: Path, tmp_path: Path) -> None:

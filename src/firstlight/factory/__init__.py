@@ -2,9 +2,9 @@
 
 from ._manifest import NotForTraining, frozen
 from ._registry import CatalogShelf, UsableModels, open_registry
-from ._training import NothingTrained, is_training, prepared, register, spec_of
+from ._training import NothingTrained, prepared, register, spec_of
 
 __all__ = [
-    "CatalogShelf", "NotForTraining", "NothingTrained", "UsableModels", "frozen", "is_training", "open_registry",
+    "CatalogShelf", "NotForTraining", "NothingTrained", "UsableModels", "frozen", "open_registry",
     "prepared", "register", "spec_of",
 ]  # fmt: skip

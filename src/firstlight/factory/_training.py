@@ -26,13 +26,12 @@ from firstlight.core import (
 )
 from firstlight.models import Order, TrainSpec, family
 from firstlight.models.card import CARD, card, licence, licence_of
-from firstlight.models.families import CONFIG, WEIGHTS
-from firstlight.models.registry import Registry, Version, judged, read_report
+from firstlight.models.registry import CONFIG, WEIGHTS, Registry, Version, judged, read_report
+from firstlight.models.work import OUTPUTS, observed_as
 
 from ._manifest import frozen
 
 OPERATION = "firstlight.models.work:train"
-_OUTPUTS = (WEIGHTS, CONFIG, "report.json", "curve.json")
 
 
 class NothingTrained(ValueError):
@@ -61,7 +60,7 @@ def prepared(library: Library, registry: Registry, spec: TrainSpec) -> CampaignS
     settings: dict[str, object] = {"order": msgspec.to_builtins(order), "asked": msgspec.to_builtins(spec)}
     step = StepSpec(
         operation=OPERATION, name="train", facility=spec.facility, resources=spec.resources, inputs=inputs,
-        outputs=_OUTPUTS, settings=settings, limits=Limits(seconds=spec.seconds), approval=spec.approval,
+        outputs=OUTPUTS, settings=settings, limits=Limits(seconds=spec.seconds), approval=spec.approval,
     )  # fmt: skip
     told = msgspec.json.encode((spec, order), order="deterministic")
     return CampaignSpec(
@@ -70,18 +69,9 @@ def prepared(library: Library, registry: Registry, spec: TrainSpec) -> CampaignS
         description=spec.description,
         parameters=(Ordered(name="seed", values=(spec.training.seed,)),),
         goal=Goal(objectives=(Objective(observable="validation", direction="minimize"),), budget=Budget(trials=1)),
-        observables=tuple(Observable(name=name) for name in dict.fromkeys((_score(made.metric), "device-hours"))),
+        observables=tuple(Observable(name=name) for name in dict.fromkeys((observed_as(made.metric), "device-hours"))),
         procedure=ProcedureSpec(steps=(step,)), strategy=StrategySpec(name="grid"), seed=spec.training.seed,
     )  # fmt: skip
-
-
-def _score(metric: str) -> str:
-    return metric if metric != "validation" else "test"
-
-
-def is_training(spec: CampaignSpec) -> bool:
-    """Whether a campaign trains a model."""
-    return any(step.operation == OPERATION for step in spec.procedure.steps)
 
 
 def spec_of(campaign: CampaignSpec) -> TrainSpec:
@@ -104,10 +94,10 @@ def register(
             f"{campaign.id}: {failed.cause}: {failed.message}" if failed else f"{campaign.id} has no result"
         )
     left = {asset.uri: asset for asset in row.assets}
-    if missing := [name for name in _OUTPUTS if name not in left]:
+    if missing := [name for name in OUTPUTS if name not in left]:
         raise NothingTrained(f"{campaign.id}: its trial left no {', '.join(missing)}")
     with tempfile.TemporaryDirectory() as folder:
-        for name in _OUTPUTS:
+        for name in OUTPUTS:
             shutil.copyfile(path(left[name].digest), Path(folder, name))
         return registry.register(Path(folder), _with_card(registry, Path(folder), spec_of(campaign)), by)
 

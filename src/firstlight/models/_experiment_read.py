@@ -12,12 +12,12 @@ from typing import Any, Literal
 
 import msgspec
 import numpy as np
-from arro3.io import read_parquet
 
 from firstlight.core import CampaignSpec, Categorical, Ordered, Parameter, Value
 
 from ._embedding import WORD, Array, scattered, spelled
 from ._family import Examples, Item
+from ._parquet import read_columns
 
 LEAST = 3
 """A campaign with fewer readings of an observable says next to nothing of it."""
@@ -105,18 +105,7 @@ def _of_file(options: ExperimentOptions, item: Item, path: Path) -> Iterator[tup
     with path.open("rb") as file:
         if file.read(4) != b"PAR1":
             raise ValueError(f"{where}: it is no Parquet file")
-    try:
-        reader = read_parquet(path)
-        schema = reader.schema
-        columns: dict[str, list[Any]] = {name: [] for name in schema.names}
-        for batch in reader:
-            for i, name in enumerate(schema.names):
-                columns[name] += batch.column(i).to_pylist()
-    except BaseException as error:
-        # The library panics where a file is damaged, and that is no Exception.
-        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
-            raise
-        raise ValueError(f"{where}: it cannot be read as a table ({error})") from error
+    columns, schema = read_columns(path, where)
     about = json.loads(schema.metadata_str.get("firstlight", "{}"))
     if not about.get("spec"):
         raise ValueError(f"{where}: it is no campaign's table: export one, which says what its parameters are")

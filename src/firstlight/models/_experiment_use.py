@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 
 from firstlight.core import CampaignSpec, Categorical, Ordered, Parameter, Value
@@ -17,7 +15,8 @@ from firstlight.core import CampaignSpec, Categorical, Ordered, Parameter, Value
 from ._embedding import WORD, Array, of_observable, of_parameter
 from ._experiment_net import Described, Tokens, described, kernel, matern, shapes
 from ._experiment_read import SLACK, Known, Level, Told, are_words, of_words, on_scale
-from ._weights import Weights, read_weights
+from ._release import read_release
+from ._weights import Weights
 
 Columns = Mapping[str, Sequence[Any] | Array]
 """Points by parameter, (n,) values each."""
@@ -179,12 +178,7 @@ def gaussian(covariance: Array, residual: Array) -> float:
 
 def load_experiment(folder: Path) -> ExperimentModel:
     """A released model. Raises ValueError where its files do not go together, OSError where there are none."""
-    told = json.loads((folder / "config.json").read_bytes())
-    try:
-        config = msgspec.convert(told["config"], ExperimentConfig)
-    except (KeyError, TypeError, msgspec.ValidationError) as error:
-        raise ValueError(f"{folder / 'config.json'} is not that of a model of experiments: {error}") from error
-    weights = read_weights(folder / "model.safetensors")
+    config, weights = read_release(folder, ExperimentConfig, "experiments")
     if config.width < 1 or {n: w.shape for n, w in weights.items()} != shapes(config.width):
         raise ValueError(f"{folder}: weights and config.json do not go together")
     if not all(np.isfinite(w).all() for w in weights.values()):

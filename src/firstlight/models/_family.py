@@ -71,15 +71,20 @@ class Examples:
 
 
 class Learnable(Protocol):
-    """A module that is being trained, as the loop sees it. The loop owns the optimiser, the schedule and the order.
+    """A module that is being trained, as the loop sees it. The loop owns the optimiser, the schedule and the order."""
 
-    `frozen` are the names of parameters that must come out as they went in; every other one must have changed. `mixed`
-    says whether the forward pass bears bf16 where that is quicker.
-    """
+    @property
+    def module(self) -> torch.nn.Module: ...
 
-    module: torch.nn.Module
-    frozen: frozenset[str]
-    mixed: bool
+    @property
+    def frozen(self) -> frozenset[str]:
+        """The names of parameters that must come out as they went in; every other one must have changed."""
+        ...
+
+    @property
+    def mixed(self) -> bool:
+        """Whether the forward pass bears bf16 where that is quicker."""
+        ...
 
     def __len__(self) -> int:
         """How many examples there are to learn from."""
@@ -111,14 +116,17 @@ Scores = dict[str, float]
 
 
 class Family(Protocol):
-    """One kind of model. Made with the options of a specification, of which it refuses those that it does not know.
+    """One kind of model. Made with the options of a specification, of which it refuses those that it does not know."""
 
-    `metric` is the score by which versions are compared; smaller is better. `suffixes` are how the names of the files
-    end that it reads; the others of a dataset are left out of its manifest.
-    """
+    @property
+    def metric(self) -> str:
+        """The score by which versions are compared; smaller is better."""
+        ...
 
-    metric: str
-    suffixes: tuple[str, ...]
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """How the names of the files end that it reads; the others of a dataset are left out of its manifest."""
+        ...
 
     def read(self, items: Sequence[Item], files: Sequence[Path]) -> Examples:
         """The examples in these files, in an order of their own that does not depend on that of the files.

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from ._potential_data import Array, Structure
+from ._release import CONFIG, WEIGHTS
 
 STARTS = {"chgnet-0.3.0": ("0.3.0", "MPtrj"), "chgnet-r2scan": ("r2scan", "MP-r2SCAN")}
 """The weights in CHGNet's wheel by our names: their folder there, and the energies of atoms that they go with."""
@@ -168,12 +169,12 @@ def from_folder(folder: Path) -> tuple[Network, dict[str, Any]]:
     """
     from safetensors.torch import load_file  # noqa: PLC0415
 
-    told = json.loads((folder / "config.json").read_bytes())["config"]
+    told = json.loads((folder / CONFIG).read_bytes())["config"]
     if told.get("architecture") != "chgnet":
         raise ValueError(f"{folder} holds a {told.get('architecture', 'model of another family')}, not a chgnet")
     network = Network(told["arguments"])
     try:
-        network.load_state_dict(load_file(folder / "model.safetensors"))
+        network.load_state_dict(load_file(folder / WEIGHTS))
     except RuntimeError as error:
         raise ValueError(f"the weights in {folder} are of another shape than its config.json says: {error}") from error
     return network, told

@@ -8,9 +8,8 @@ from typing import Any
 import msgspec
 
 from ._registry_facts import Damaged
+from ._release import CONFIG, WEIGHTS
 
-WEIGHTS, CONFIG = "model.safetensors", "config.json"
-"""What every release has."""
 _SUFFIXES = (".safetensors", ".json", ".md", ".txt")
 _NAMES = ("LICENSE", "LICENCE", "NOTICE")
 _DTYPES = {

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,6 +10,7 @@ import msgspec
 from firstlight.core import Resources, Value
 
 from ._family import Item
+from ._options import nearest
 
 
 class Split(Value, frozen=True):
@@ -146,9 +146,7 @@ def _known(document: object, kind: type, where: str) -> None:
     fields = {f.name: f.type for f in msgspec.structs.fields(kind)}
     for name, value in document.items():
         if name not in fields:
-            near = get_close_matches(str(name), fields, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(fields)}"
-            raise ValueError(f"{where}: there is no {name!r}; {hint}")
+            raise ValueError(f"{where}: there is no {name!r}; {nearest(str(name), fields)}")
         inner = fields[name]
         if isinstance(inner, type) and issubclass(inner, Value):
             _known(value, inner, f"{where}, {name}")

@@ -5,15 +5,14 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
-
-from arro3.io import read_parquet
 
 from firstlight.core import Value
 
 from ._family import Examples, Item
+from ._options import nearest
+from ._parquet import read_columns
 
 Cell = float | str | None
 FEW_GROUPS = 8
@@ -120,18 +119,7 @@ def _table(item: Item, path: Path) -> _Table | None:
         if item.path.endswith(".parquet") or head == b"PAR1":
             raise ValueError(f"{item.dataset}, {item.path}: it is no whole Parquet file")
         return None
-    try:
-        reader = read_parquet(path)
-        schema = reader.schema
-        columns: dict[str, list[Any]] = {name: [] for name in schema.names}
-        for batch in reader:
-            for i, name in enumerate(schema.names):
-                columns[name] += batch.column(i).to_pylist()
-    except BaseException as error:
-        # The library panics where a file is damaged, and that is no Exception.
-        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
-            raise
-        raise ValueError(f"{item.dataset}, {item.path}: it cannot be read as a table ({error})") from error
+    columns, schema = read_columns(path, f"{item.dataset}, {item.path}")
     said = {c.name: c for c in item.columns}
     spec = json.loads(schema.metadata_str.get("firstlight", "{}")).get("spec") or {}
     return _Table(
@@ -148,8 +136,7 @@ def _sheet(options: TableOptions, tables: Sequence[_Table]) -> Sheet:
     for name in (*targets, *inputs, *options.only, *filter(None, [options.group]), *options.log):
         for table in tables:
             if name not in table.columns:
-                near = get_close_matches(name, table.columns, 1)
-                hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(list(table.columns)[:20])}"
+                hint = nearest(name, table.columns, 20)
                 raise ValueError(f"{table.item.dataset}, {table.item.path}: there is no column {name!r}; {hint}")
     for name in inputs:
         if name in targets or any(name == f"{t}{end}" for t in targets for end in _TELLING):

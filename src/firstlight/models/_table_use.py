@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from firstlight.core import Observation, Scalar, Value
 
 from ._prediction import Prediction
+from ._release import read_release
 from ._table_encode import Array, Input, encode
-from ._weights import Weights, read_weights
+from ._weights import Weights
 
 Flags = npt.NDArray[np.bool_]
 CHUNK = 1024
@@ -119,12 +118,7 @@ class TableModel:
 
 def load_table(folder: Path) -> TableModel:
     """A released model. Raises ValueError where its files do not go together, OSError where there are none."""
-    told = json.loads((folder / "config.json").read_bytes())
-    try:
-        config = msgspec.convert(told["config"], TableConfig)
-    except (KeyError, TypeError, msgspec.ValidationError) as error:
-        raise ValueError(f"{folder / 'config.json'} is not that of a model of tables: {error}") from error
-    weights = read_weights(folder / "model.safetensors")
+    config, weights = read_release(folder, TableConfig, "tables")
     width = sum(i.width for i in config.inputs)
     for k in range(config.stages):
         wanted = (config.members, width + (len(config.targets) if k else 0))

@@ -23,7 +23,8 @@ from ._bundle_zip import Reader, Writer
 from ._licence import licence
 from ._registry_facts import Entry, Refused, Registered, Version
 from ._registry_links import ancestors
-from ._registry_release import WEIGHTS, check_name, family_of, release_files
+from ._registry_release import check_name, family_of, release_files
+from ._release import WEIGHTS
 from ._report import REPORT, Report, read_report
 from .registry import Kept, Registry, Shunned
 

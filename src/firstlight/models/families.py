@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from difflib import get_close_matches
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import cast
 
 from ._family import Family
-
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
-"""The two files that a model is used by."""
+from ._options import nearest
+from ._registry_release import family_of, read_json
+from ._release import CONFIG, WEIGHTS
 
 
 def family(name: str, options: Mapping[str, object]) -> Family:
@@ -22,9 +20,7 @@ def family(name: str, options: Mapping[str, object]) -> Family:
     """
     points = {point.name: point for point in entry_points(group="firstlight.models")}
     if name not in points:
-        near = get_close_matches(name, points, 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(sorted(points))}"
-        raise ValueError(f"no installed package offers a family {name!r} of models; {hint}")
+        raise ValueError(f"no installed package offers a family {name!r} of models; {nearest(name, sorted(points))}")
     try:
         return cast("Family", points[name].load()(**options))
     except ImportError as error:
@@ -35,10 +31,7 @@ def family(name: str, options: Mapping[str, object]) -> Family:
 
 def family_at(folder: Path) -> Family:
     """The family of a release, with the options that it was made with. Raises ValueError, FileNotFoundError."""
-    told = json.loads((folder / CONFIG).read_bytes())
-    if not isinstance(told, dict) or not isinstance(told.get("family"), str):
-        raise ValueError(f"{folder / CONFIG} does not say of which family the model is")
-    return family(told["family"], told.get("options", {}))
+    return family(family_of(folder), read_json(folder / CONFIG).get("options", {}))
 
 
 def folder_of(folder: Path, config: Path, weights: Path) -> Path:

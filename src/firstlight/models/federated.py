@@ -23,6 +23,7 @@ from ._federated_log import ChainedLog, keep
 from ._federated_privacy import epsilon
 from ._federated_step import State, Steps, begin_state, load_state, save_state, stepped
 from ._federated_wire import Answer, Ask, Tensors, Terms, digest_of, norm_of
+from ._release import CONFIG, WEIGHTS
 from ._token import read_token
 from ._weights import read_weights, write_weights
 
@@ -135,20 +136,20 @@ def release(folder: Path, start: Path, out: Path, clock: Callable[[], float] = t
         books = ChainedLog(folder / "ledger.log")
         if not (folder / "state.safetensors").exists() or not (state := load_state(folder / "state.safetensors")).round:
             raise ValueError(f"{folder}: no round is done, there is nothing to release")
-        tensors = read_weights(start / "model.safetensors")
+        tensors = read_weights(start / WEIGHTS)
         if digest_of(tensors) != books.entries[0]["start"]:
             raise ValueError(f"{start} is not what this run began with")
         out.mkdir(parents=True, exist_ok=True)
-        write_weights(out / "model.safetensors", tensors | state.weights)
-        config = json.loads((start / "config.json").read_bytes())
+        write_weights(out / WEIGHTS, tensors | state.weights)
+        config = json.loads((start / CONFIG).read_bytes())
         gave = contributions(folder)
         together = {
             "run": books.entries[0]["run"],
             "rounds": state.round,
             "sites": {n: c.examples for n, c in gave.items()},
         }
-        keep(out / "config.json", json.dumps(config | {"together": together}, indent=1, allow_nan=False).encode())
-        digest = hashlib.sha256((out / "model.safetensors").read_bytes()).hexdigest()
+        keep(out / CONFIG, json.dumps(config | {"together": together}, indent=1, allow_nan=False).encode())
+        digest = hashlib.sha256((out / WEIGHTS).read_bytes()).hexdigest()
         books.append({"at": clock(), "what": "released", "round": state.round, "digest": f"sha256:{digest}"})
     return out
 
@@ -168,7 +169,7 @@ def _held(folder: Path) -> Iterator[None]:
 
 
 def _opened(terms: Terms, steps: Steps, start: Path, folder: Path, clock: Callable[[], float]) -> _Run:
-    tensors, config = dict(read_weights(start / "model.safetensors")), (start / "config.json").read_text("utf-8")
+    tensors, config = dict(read_weights(start / WEIGHTS)), (start / CONFIG).read_text("utf-8")
     books = ChainedLog(folder / "ledger.log")
     words = {"run": terms.run, "terms": terms, "steps": steps, "start": digest_of(tensors)}
     told: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(words))  # As it comes back from the ledger.

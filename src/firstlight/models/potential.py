@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 
 from ._family import Examples, Item, Learnable, Scores
+from ._options import nearest
 from ._potential_data import (
     ELEMENTS,
     SUFFIXES,
@@ -29,6 +29,7 @@ from ._potential_data import (
     read_file,
     shifted,
 )  # fmt: skip
+from ._release import CONFIG, WEIGHTS
 
 if TYPE_CHECKING:
     from ._potential_net import Network
@@ -66,9 +67,7 @@ class Potential:
         names = {f.name: f.default for f in fields(self)}
         for name in options:
             if name not in names:
-                near = get_close_matches(name, names, 1)
-                hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(names)}"
-                raise ValueError(f"options: a potential has no {name!r}; {hint}")
+                raise ValueError(f"options: a potential has no {name!r}; {nearest(name, names)}")
         hints = get_type_hints(type(self))
         for name, value in (names | options).items():
             object.__setattr__(self, name, _option(name, value, hints[name]))
@@ -201,8 +200,8 @@ def from_wheel(start: Literal["chgnet-0.3.0", "chgnet-r2scan"], folder: Path) ->
         "metric": Potential.metric, "config": config, "parts": {},
     }  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
-    save_file({k: t.contiguous().clone() for k, t in network.state_dict().items()}, folder / "model.safetensors")
-    (folder / "config.json").write_text(json.dumps(told, indent=1, allow_nan=False))
+    save_file({k: t.contiguous().clone() for k, t in network.state_dict().items()}, folder / WEIGHTS)
+    (folder / CONFIG).write_text(json.dumps(told, indent=1, allow_nan=False))
 
 
 def shift_of(config: dict[str, Any]) -> Array:

@@ -38,7 +38,8 @@ from ._registry_facts import (
 )
 from ._registry_gate import Check, Compared, Verdict, in_the_shadow, judged
 from ._registry_links import Lineage, Touched, Use, ancestors, lineage_of, touched_by
-from ._registry_release import CONFIG, WEIGHTS, check_digest, digest_of_file, family_of, release_files
+from ._registry_release import check_digest, digest_of_file, family_of, release_files
+from ._release import CONFIG, WEIGHTS
 from ._report import REPORT, Compute, Curve, Parameters, Report, read_report, write_report
 from ._spec import Gate, TrainSpec
 

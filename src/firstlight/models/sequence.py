@@ -14,6 +14,7 @@ from firstlight.core import Value
 
 from ._family import Examples, Item, Scores
 from ._options import read_options
+from ._release import CONFIG, WEIGHTS
 from ._sequence_read import SUFFIXES, read_sequences
 from ._weights import read_weights
 
@@ -67,7 +68,7 @@ class Sequence:
         config = {"alphabet": letters, "width": told.width, "layers": told.layers, "heads": told.heads,
                   "longest": told.longest}  # fmt: skip
         if parent is not None:
-            before = json.loads((parent / "config.json").read_bytes())["config"]
+            before = json.loads((parent / CONFIG).read_bytes())["config"]
             if set(letters) - set(before["alphabet"]) or {**config, "alphabet": 0} != {**before, "alphabet": 0}:
                 raise ValueError(f"the parent is another network ({before}) than is asked for ({config})")
             return SequenceLearner(self.load(parent).network.train(), before, train.items, validation.items)
@@ -100,9 +101,9 @@ class Sequence:
 
         from ._sequence_net import Network, SequenceModel  # noqa: PLC0415
 
-        told = json.loads((folder / "config.json").read_bytes())["config"]
+        told = json.loads((folder / CONFIG).read_bytes())["config"]
         network = Network(len(told["alphabet"]), told["width"], told["layers"], told["heads"], told["longest"])
-        weights = {n: torch.tensor(a) for n, a in read_weights(folder / "model.safetensors").items()}
+        weights = {n: torch.tensor(a) for n, a in read_weights(folder / WEIGHTS).items()}
         try:
             network.load_state_dict(weights)
         except RuntimeError as error:

@@ -24,6 +24,7 @@ from ._federated_learn import Learner
 from ._federated_log import ChainedLog, keep
 from ._federated_privacy import epsilon, noised
 from ._federated_wire import MEDIA_TYPE, Answer, Ask, Tensors, Terms, digest_of, norm_of, pack, unpack
+from ._release import CONFIG, WEIGHTS
 from ._serve_guard import bearer, body_of, run_server
 from ._spec import Split
 from ._token import read_token
@@ -212,14 +213,14 @@ class Site:
     def _join(self, ask: Ask, tensors: Tensors) -> bytes:
         here = self._folder / "runs" / ask.terms.run
         start, terms = here / "start", here / "terms.json"
-        files = {start / "model.safetensors": bytes(save(tensors)), start / "config.json": ask.config.encode()}
+        files = {start / WEIGHTS: bytes(save(tensors)), start / CONFIG: ask.config.encode()}
         files[terms] = msgspec.json.encode(ask.terms)
         if terms.exists() and any(path.read_bytes() != data for path, data in files.items()):
             raise Refused(409, f"the run {ask.terms.run!r} began with other terms or another model")
         start.mkdir(parents=True, exist_ok=True)
         if not terms.exists():
             self._learners.pop(ask.terms.run, None)  # Made for a join that was refused.
-            for path in (start / "model.safetensors", start / "config.json"):
+            for path in (start / WEIGHTS, start / CONFIG):
                 keep(path, files[path])
         learner = self._learner(ask.terms)
         self._enough(learner.groups)

@@ -22,16 +22,18 @@ from msgspec.structs import replace
 from firstlight.core import Failed, Scalar
 
 from ._family import Examples, Family, Part
-from ._report import Compute, Curve, Parameters, Report, write_report
+from ._release import CONFIG, WEIGHTS
+from ._report import REPORT, Compute, Curve, Parameters, Report, write_report
 from ._spec import Order, checkpoint_folder
 from ._split import mark, split
-from .families import CONFIG, WEIGHTS, family, family_at, folder_of
+from .families import family, family_at, folder_of
 
 CONTINUED = 75
 """EX_TEMPFAIL of sysexits.h: by which a function says that it stopped in order to go on later."""
 PROGRESS = "progress.jsonl"
 """Where a run says how far it has come, in its checkpoint folder: a line of JSON each time it is judged."""
-OUTPUTS = (WEIGHTS, CONFIG, "report.json", "curve.json")
+CURVE = "curve.json"
+OUTPUTS = (WEIGHTS, CONFIG, REPORT, CURVE)
 _SOFTWARE = ("firstlight", "torch", "numpy", "safetensors", "chgnet", "scikit-learn", "ase")
 
 
@@ -50,6 +52,11 @@ def train(
         return _train(told, family(told.family, told.options), files)
     except (ValueError, FileNotFoundError) as error:
         raise Failed("invalid-input", str(error)) from error
+
+
+def observed_as(metric: str) -> str:
+    """What the observable of the score on the test is called beside that on the validation."""
+    return metric if metric != "validation" else "test"
 
 
 def _train(order: Order, made: Family, files: Mapping[str, str]) -> dict[str, Any]:
@@ -106,10 +113,10 @@ def _train(order: Order, made: Family, files: Mapping[str, str]) -> dict[str, An
     )  # fmt: skip
     write_report(here, report)
     curve = [{"step": s.step, "loss": s.loss if s.step else None, "validation": s.validation} for s in trained.curve]
-    (here / "curve.json").write_text(json.dumps(curve))
+    (here / CURVE).write_text(json.dumps(curve))
     return {
         "validation": trained.best.validation,
-        made.metric if made.metric != "validation" else "test": report.scores[made.metric],
+        observed_as(made.metric): report.scores[made.metric],
         "device-hours": report.compute.device_hours,
     }
 
@@ -123,12 +130,12 @@ def _release(
 ) -> None:  # fmt: skip
     from safetensors.torch import save_file  # noqa: PLC0415
 
-    save_file({k: t.contiguous().clone() for k, t in weights.items()}, here / "model.safetensors")
+    save_file({k: t.contiguous().clone() for k, t in weights.items()}, here / WEIGHTS)
     told = {
         "format": 1, "name": order.name, "family": order.family, "options": order.options, "metric": made.metric,
         "config": dict(config), "parts": parts,
     }  # fmt: skip
-    (here / "config.json").write_text(json.dumps(told, indent=1, allow_nan=False))
+    (here / CONFIG).write_text(json.dumps(told, indent=1, allow_nan=False))
 
 
 def _parent(files: Mapping[str, str]) -> Path | None:
@@ -142,7 +149,7 @@ def _parts_of(folder: Path | None) -> dict[str, Part]:
     """In which part the groups of a release were, by their marks."""
     if folder is None:
         return {}
-    told = json.loads((folder / "config.json").read_bytes()).get("parts", {})
+    told = json.loads((folder / CONFIG).read_bytes()).get("parts", {})
     return {group: part for part, groups in told.items() for group in groups}
 
 
