@@ -50,7 +50,7 @@ def test_a_campaign_that_runs_is_steered_from_another_terminal(steered: Bench) -
     assert steered.read("inject", "slow", "x=900 mm", "solvent=DMF", "--note", "a hunch")["word"] == "requested"
     assert steered.read("correct", "slow", "1", "x=51 cm", "y=0.7")["word"] == "corrected"
     assert steered.read("reject", "slow", "2", "--reason", "a bubble")["word"] == "rejected"
-    last = steered.read("show", "slow")["spent"]["trials"] + 20
+    last = steered.read("show", "slow")["spent"]["trials"] + 60  # More than are performed until the next word is heard.
     assert (
         steered.read("budget", "slow", "--trials", str(last), "--cost", "120 USD", "--time", "1 h")["word"] == "changed"
     )
