@@ -3,7 +3,7 @@
 import asyncio
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -87,28 +87,36 @@ def test_a_command_is_warned_and_continued_in_another_job(bench: Bench) -> None:
     assert outcome.used["node-hours"] > (outcome.ended - outcome.started) / 3600
 
 
-def warn(bench: Bench, permit: core.Permit) -> core.Outcome:
-    """What comes of it when Slurm sends the signal as it would do before the end, but at once."""
+def warn(bench: Bench, permit: core.Permit, ready: Callable[[], bool] = lambda: True) -> core.Outcome:
+    """What comes of it when Slurm sends the signal as it would do before the end, but as soon as it is ready."""
 
     async def test(facility: SlurmFacility) -> core.Outcome:
         job = await facility.submit(permit)
         await until((bench.run_directory() / "attempt-1.log").exists)
-        await asyncio.sleep(1.0)  # A program under way says nothing of having made its arrangements.
+        await until(ready)
+        await asyncio.sleep(1.0)  # A command under way says nothing of having made its arrangements.
         bench.box.run("scancel", "--batch", "--signal=USR1", bench.jobs()[0][0])
         return await facility.outcome(job)
 
     return bench.run(test)
 
 
+def listening(bench: Bench) -> int:
+    """How many processes have said that the warning may come."""
+    return len(list(bench.run_directory().rglob("listening-*")))
+
+
 def test_a_function_is_warned_and_continued_in_another_job(bench: Bench) -> None:
-    outcome = warn(bench, bench.permit("ranks:warned", settings=here()))
+    permit = bench.permit("ranks:warned", settings=here())
+    outcome = warn(bench, permit, lambda: listening(bench) == 1)
     assert value(outcome) == 1.0
     assert outcome.used["attempts"] == 2.0
 
 
 def test_a_function_of_several_processes_is_warned_and_continued_in_another_job(bench: Bench) -> None:
     needs = core.Resources(nodes=2, processes=2)
-    outcome = warn(bench, bench.permit("ranks:warned", settings=here(), resources=needs))
+    permit = bench.permit("ranks:warned", settings=here(), resources=needs)
+    outcome = warn(bench, permit, lambda: listening(bench) == 2)
     assert value(outcome) >= 1.0
     assert outcome.used["attempts"] == 2.0
 
@@ -116,7 +124,7 @@ def test_a_function_of_several_processes_is_warned_and_continued_in_another_job(
 @pytest.mark.parametrize("processes", [1, 2])
 def test_a_function_that_knows_nothing_of_the_warning_goes_on(bench: Bench, processes: int) -> None:
     permit = bench.permit("slow", x=3.0, resources=core.Resources(processes=processes))
-    assert value(warn(bench, permit)) == 9.0
+    assert value(warn(bench, permit, lambda: bench.performed() == processes)) == 9.0
     assert bench.performed() == processes
 
 

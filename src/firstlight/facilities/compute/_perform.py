@@ -94,10 +94,15 @@ def launch(action: Action, launcher: Sequence[str]) -> list[str]:
     return [word.format_map(known) for word in launcher]
 
 
+# Runs the rest with the warning ignored, until it makes its own arrangements: neither a launcher nor a process that it
+# has just started is ended by one that comes early.
+_UNWARNED = ("sh", "-c", 'trap "" USR1; exec "$@"', "sh")
+
+
 def _ranks(action: Action, attempt: Path, launcher: Sequence[str]) -> Outcome | None:
     """Call a function in several processes at once; what the first of them gives back is the outcome."""
     code = subprocess.run(
-        [*launcher, sys.executable, "-m", "firstlight.facilities.compute.rank", str(attempt)],
+        [*_UNWARNED, *launcher, *_UNWARNED, sys.executable, "-m", "firstlight.facilities.compute.rank", str(attempt)],
         stdin=subprocess.DEVNULL, check=False,
     ).returncode  # fmt: skip
     try:
