@@ -23,7 +23,7 @@ REFERENCE = HERE.parent / "docs/reference/campaign-file.md"
 UNITS = PintUnits()
 KNOWN = Known(
     facilities={"local", "hplc", "perlmutter", "cell"}, strategies={"bayes", "sobol", "random", "grid"},
-    procedures={"chain", "replicates", "source", "cascade", "recipe"}, learners={"surrogate"},
+    procedures={"chain", "replicates", "source", "cascade", "recipe"},
 )  # fmt: skip
 
 
@@ -47,10 +47,10 @@ def expected(file: Path) -> tuple[str, str]:
 @pytest.mark.parametrize("file", BAD, ids=lambda f: f.stem)
 def test_a_bad_file_is_turned_away_naming_exactly_what_is_wrong(file: Path) -> None:
     field, phrase = expected(file)
-    began = time.perf_counter()
+    began = time.process_time()
     with pytest.raises(BadCampaign) as caught:
         load(file)
-    assert time.perf_counter() - began < 5
+    assert time.process_time() - began < 5
     assert [p.field for p in caught.value.problems] == [field]
     text = str(caught.value)
     assert phrase in text

@@ -172,6 +172,8 @@ class App:
             await self.archive.find(spec, names)
         for name in strategy.models() if isinstance(strategy, core.UsesModels) else ():
             await self.usable.choose(name)
+        if spec.model:
+            await self.learner.production(spec.model)
 
     async def run(self, id: str, by: str, parallel: int = 0, listeners: Sequence[engine.Listener] = ()) -> Campaign:
         """Run a campaign until it is closed. Raises Held where somebody else does, LookupError if there is none."""
@@ -324,7 +326,7 @@ class App:
             archive=self.archive,
             models=self.usable,
             coordinator=self.coordinator,
-            learner=plugins.make("learners", spec.model, {}) if spec.model else None,
+            learner=self.learner if spec.model else None,
         )
 
     @property
@@ -422,6 +424,13 @@ class App:
         from .factory import UsableModels
 
         return UsableModels(self.models)
+
+    @property
+    def learner(self) -> core.Learner:
+        """Trains anew what campaigns have learned from."""
+        from .factory import Retraining
+
+        return Retraining(self, runner())
 
     async def training(self, asked: "TrainSpec", by: str) -> str:
         """The campaign that trains a model, opened if there is none of the same specification and the same data yet.
@@ -537,7 +546,6 @@ def _known(facilities: Iterable[str]) -> config.Known:
         facilities={*plugins.names("facilities"), *facilities, core.CALLER},
         strategies=plugins.names("strategies"),
         procedures=plugins.names("procedures"),
-        learners=plugins.names("learners"),
     )
 
 

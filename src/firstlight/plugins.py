@@ -16,7 +16,7 @@ from inspect import signature
 from typing import Any, Literal
 
 Group = Literal[
-    "strategies", "procedures", "policies", "facilities", "catalogs", "journals", "learners", "domains", "sources",
+    "strategies", "procedures", "policies", "facilities", "catalogs", "journals", "domains", "sources",
     "models",
 ]  # fmt: skip
 

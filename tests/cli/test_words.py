@@ -49,6 +49,7 @@ def one_of_each() -> list[core.Fact]:
         "job": "7", "measured": seen, "failure": core.Failure(cause="crashed"), "digest": "sha256:0", "dataset": "d",
         "rows": 3, "model": "m", "trials": ("c1.1",), "seconds": 3.0, "versions": {"m": "m:1"},
         "campaigns": (core.EarlierCampaign(campaign="c0", entries=9),),
+        "training": "train-m-1",
         "region": core.Forbid(ranges={"x": (0.2, 0.4)}), "revision": 7, "budget": core.Budget(trials=9),
     }  # fmt: skip
     return [

@@ -81,3 +81,32 @@ def test_a_model_of_earlier_campaigns_chooses_points_and_is_named_until_it_is_re
     lab.do("model", "revoke", "steels:1", "--reason", "poisoned")
     refused = lab.done("run", lab.campaign("after", PRETRAINED), "--no-report")
     assert refused.exit_code == 2 and "steels:1 was revoked by" in refused.stderr
+
+
+def test_a_campaign_trains_its_model_anew_and_only_a_better_one_decides(tmp_path: Path) -> None:
+    lab = Lab(tmp_path)
+    for n in range(6):
+        lab.do("run", lab.campaign(f"steel-{n}", seed=n), "--no-report")
+    # The first one has hardly been trained, and going on makes it better.
+    (tmp_path / "spec.yaml").write_text(SPEC.replace("steps: 120", "steps: 20") + "gate: {baselines: false}\n")
+    made = lab.do("model", "train", str(tmp_path / "spec.yaml"))[-1]
+    lab.do("model", "promote", "steels:1")
+    file = Path(lab.campaign("next", PRETRAINED, trials=9, parallel=1))
+    file.write_text(file.read_text() + "model: steels\nretrain_after: 4\n")
+    told = lab.do("run", str(file), "--no-report")
+    begun = [f for f in told if f["kind"] == "TrainingBegun"]
+    updated = [f for f in told if f["kind"] == "ModelUpdated"]
+    assert [len(f["trials"]) for f in begun][:1] == [4]
+    assert [f["training"] for f in updated] == [f["training"] for f in begun]
+    assert any(not f["reason"] for f in updated)
+    # Each has been judged against the one that was in production, on what neither has seen.
+    before = made["record"]
+    for f in updated:
+        shown = lab.do("model", "show", f["model"])[-1]
+        assert (shown["record"] if f["reason"] else shown["parent"]) == before, f
+        before = shown["record"]
+    assert lab.do("show", begun[0]["training"])[-1]["state"] == "closed"
+    # The first training knew of four trials, and what came of it is said to have been made from them.
+    (known,) = [f["dataset"] for f in told if f["kind"] == "DatasetPublished" and f["seq"] < begun[0]["seq"]]
+    touched = {t["version"] for t in lab.do("model", "touched", known)[-1]["touched"]}
+    assert touched >= {f["model"] for f in updated if not f["reason"]}

@@ -126,7 +126,7 @@ class _Tracer:
                     self._amend(entry.fact, entry)
             case core.TrialRevised(trial=trial, digest=digest) if trial in self._rows:
                 self._digest(self._rows[trial], digest)
-            case core.ModelUpdated(model=model, trials=trials):
+            case core.ModelUpdated(model=model, trials=trials, reason=reason) if not reason:
                 self._learn(model, trials, entry.at)
             case _:
                 self._of_action(entry)

@@ -99,7 +99,7 @@ def trial_record(heading: Heading, row: Row, digest: str) -> Record:
         created=row.ended, rows=1, variables=tuple(variables), campaign=spec.id, tags=tags,
         facilities=tuple(dict.fromkeys(span.facility for span in row.spans)),
         instruments=tuple(dict.fromkeys(span.instrument for span in row.spans if span.instrument)),
-        models=(spec.model,) if spec.model else (), used=(known[0],) if known else (),
+        models=(row.decision.model,) if row.decision and row.decision.model else (), used=(known[0],) if known else (),
         synthetic=is_synthetic(heading, row),
     )  # fmt: skip
 

@@ -194,6 +194,10 @@ def _other(fact: core.Fact, of: Callable[[str], str]) -> str:
             return f"no further point: {reason}"
         case core.TrialRevised(trial=id):
             return f"trial {of(id)} replaced in the dataset"
+        case core.TrainingBegun(training=training, trials=trials):
+            return f"its model is trained anew, with {plural(len(trials), 'new trial')}: campaign {training}"
+        case core.ModelUpdated(model=model, reason=reason) if reason:
+            return f"goes on with {f'model {model}' if model else 'no model'}: {reason}"
         case core.ModelUpdated(model=model, trials=trials):
             return f"model {model} learned from {plural(len(trials), 'trial')}"
         case core.CampaignResumed():

@@ -20,7 +20,7 @@ from ._typed import reworded, typed
 
 Says = Callable[[CampaignSpec], str | None]
 """Why a specification cannot be met; None where it can."""
-_SIMPLE = ("id", "title", "description", "parallel", "batch", "ahead", "seed", "model", "agreement")
+_SIMPLE = ("id", "title", "description", "parallel", "batch", "ahead", "seed", "model", "retrain_after", "agreement")
 _TOP = (
     *CampaignSpec.__struct_fields__, "objectives", "outcome_constraints", "budget", "no_improvement", "regret",
     "evaluate",
@@ -215,8 +215,6 @@ def _parts(spec: CampaignSpec, known: Known) -> list[Problem]:
     ]
     asked.append(("procedure.name", "procedure", spec.procedure.name, known.procedures))
     asked.append(("strategy.name", "strategy", spec.strategy.name, known.strategies))
-    if spec.model:
-        asked.append(("model", "learner", spec.model, known.learners))
     return [
         Problem(field, f"there is no {kind} {name!r}", meant(name, names))
         for field, kind, name, names in asked

@@ -31,7 +31,6 @@ class Known(Struct, frozen=True, kw_only=True):
     computes: Callable[[str], bool] = lambda name: name == "local"
     strategies: Collection[str] | None = None
     procedures: Collection[str] | None = None
-    learners: Collection[str] | None = None
 
 
 class BadCampaign(ValueError):

@@ -153,6 +153,10 @@ class Campaign(Value, frozen=True):
     run_started: float = 0.0
     last: float = 0.0
     fresh: tuple[str, ...] = ()
+    """Trials from which the campaign's model has not been trained yet."""
+    training: str = ""
+    """The campaign that trains the model now, from `learning`."""
+    learning: tuple[str, ...] = ()
     model: str = ""
     unpublished: int = 0
     dataset: str = ""
@@ -250,6 +254,12 @@ class Campaign(Value, frozen=True):
         rule, seen = self.spec.goal.regret, self.outlook
         # A chance of gaining more than something else says nothing of what the rule asks.
         return rule is not None and seen is not None and seen.gain == rule.gain and seen.chance <= rule.chance
+
+    @property
+    def learns(self) -> bool:
+        """Whether its model is being trained, or is to be: a training that has begun is brought to its end."""
+        enough = bool(self.spec.model) and len(self.fresh) >= self.spec.retrain_after
+        return bool(self.training) or (enough and not self.stopped)
 
     @property
     def _free(self) -> int:

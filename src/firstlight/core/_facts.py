@@ -181,9 +181,22 @@ class DatasetPublished(Event, frozen=True):
     rows: int
 
 
+class TrainingBegun(Event, frozen=True):
+    """`training`, a campaign of its own, trains this one's model anew: these trials are what is new to it."""
+
+    training: str
+    trials: tuple[str, ...]
+
+
 class ModelUpdated(Event, frozen=True):
+    """What came of a training: `model` is the version in production now, by which decisions are made that ask for its
+    name. `reason` says why it is no newer one, and then nothing has been learned from these trials.
+    """
+
     model: str
     trials: tuple[str, ...]
+    training: str = ""
+    reason: str = ""
 
 
 class CampaignPaused(Event, frozen=True):
@@ -304,6 +317,7 @@ Fact = (
     | CancelRequested
     | TrialIngested
     | DatasetPublished
+    | TrainingBegun
     | ModelUpdated
     | CampaignPaused
     | CampaignResumed

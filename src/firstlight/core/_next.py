@@ -79,7 +79,10 @@ class Ingest(Due, frozen=True):
 
 
 class Learn(Due, frozen=True):
+    """Its model is trained anew from these trials, which `training` has begun to do ("": nobody yet)."""
+
     trials: tuple[str, ...]
+    training: str = ""
 
 
 class Publish(Due, frozen=True):
@@ -139,12 +142,12 @@ def next_steps(campaign: Campaign) -> Iterator[Step]:
     for id in campaign.amended:
         if id not in campaign.open:
             yield Ingest(subject=id, trial=id)
-    if campaign.fresh:
-        yield Learn(subject="learn", trials=campaign.fresh)
+    if campaign.learns and (campaign.training or not campaign.paused):
+        yield Learn(subject="learn", trials=campaign.learning or campaign.fresh, training=campaign.training)
     yield from _time(campaign)
     exhausted = "" if campaign.requested else campaign.exhausted
     done = ending or exhausted or ("trials spent" if campaign.trials_left == 0 else "")
-    if done and not campaign.open and not campaign.fresh and not campaign.amended:
+    if done and not campaign.open and not campaign.learns and not campaign.amended:
         if campaign.unpublished:
             yield Publish(subject="publish")
         else:

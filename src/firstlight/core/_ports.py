@@ -304,11 +304,33 @@ class Catalog(Protocol):
         ...
 
 
-class Learner(Protocol):
-    """Learn: bring a model up to date with new trials."""
+class Learned(Value, frozen=True):
+    """What came of a training: the version that is in production now, and why it is no newer one, "" where it is."""
 
-    async def learn(self, model: str, spec: CampaignSpec, results: Results) -> str:
-        """The new version of the model."""
+    version: str
+    reason: str = ""
+
+
+class Learner(Protocol):
+    """Learn: train a campaign's model anew, in a campaign of its own, which passes the gate as any other does."""
+
+    async def prepare(self, campaign: CampaignSpec, dataset: str) -> str:
+        """Open the campaign that is to train its model, with this dataset of its trials among the data; its id.
+
+        Nothing is performed yet. Again, it is the same one. Raises Unusable, saying why nothing can be trained.
+        """
+        ...
+
+    async def train(self, training: str) -> Learned:
+        """Bring a training to its end, judge what came of it, and promote it where it is better."""
+        ...
+
+    async def stop(self, training: str) -> None:
+        """Have a training end without a result. `train` returns then."""
+        ...
+
+    async def production(self, model: str) -> str:
+        """The version of a model that is in production. Raises Unusable."""
         ...
 
 

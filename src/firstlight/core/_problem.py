@@ -300,7 +300,8 @@ class CampaignSpec(Value, frozen=True):
 
     At most `parallel` trials run at once. Points are designed `batch` at a time, and up to `ahead`
     trials are designed before a slot is free for them (None: a quarter of the slots, none for one slot).
-    `shared` are the parameters that all points of a batch have in common (the temperature of a plate).
+    `shared` are the parameters that all points of a batch have in common (the temperature of a plate). `model` is a
+    registered model, which is trained anew after every `retrain_after` new trials.
     """
 
     id: str
@@ -321,3 +322,4 @@ class CampaignSpec(Value, frozen=True):
     seed: int = 0
     model: str = ""
     agreement: str = ""
+    retrain_after: int = 20

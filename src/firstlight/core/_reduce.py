@@ -123,8 +123,19 @@ def _apply(campaign: Campaign, entry: Entry) -> Campaign:
             return replace(_without(campaign, id), fresh=fresh, unpublished=campaign.unpublished + 1)
         case f.DatasetPublished(dataset=dataset):
             return replace(campaign, dataset=dataset, unpublished=0)
-        case f.ModelUpdated(model=model, trials=used):
-            return replace(campaign, model=model, fresh=tuple(t for t in campaign.fresh if t not in used))
+        case f.TrainingBegun(training=training, trials=used):
+            if campaign.training:
+                _refuse(f"{campaign.training} trains the model of {campaign.spec.id} already")
+            if not campaign.spec.model or not set(used) <= set(campaign.fresh):
+                _refuse(f"campaign {campaign.spec.id} has no model to train from {', '.join(used)}")
+            return replace(campaign, training=training, learning=used, fresh=_without_those(campaign.fresh, used))
+        case f.ModelUpdated(model=model, trials=used, training=training):
+            if training != campaign.training:
+                _refuse(f"{training or 'nobody'} does not train the model of {campaign.spec.id}")
+            return replace(
+                campaign, model=model, models=_updated(campaign, model), training="", learning=(),
+                fresh=_without_those(campaign.fresh, used),
+            )  # fmt: skip
         case f.CampaignPaused():
             return replace(campaign, paused=True)
         case f.CampaignResumed():
@@ -327,3 +338,16 @@ def _name(fact: object) -> str:
 
 def _refuse(why: str) -> NoReturn:
     raise InconsistentError(why)
+
+
+def _without_those(trials: tuple[str, ...], used: tuple[str, ...]) -> tuple[str, ...]:
+    gone = set(used)
+    return tuple(t for t in trials if t not in gone)
+
+
+def _updated(campaign: Campaign, model: str) -> dict[str, str] | None:
+    """The versions that decisions are made with, where those of the campaign's own model are another now."""
+    named = (campaign.spec.model, f"{campaign.spec.model}@production")
+    if not model or not campaign.models or not set(named) & set(campaign.models):
+        return campaign.models
+    return {name: model if name in named else version for name, version in campaign.models.items()}

@@ -258,6 +258,8 @@ def _running(spec: CampaignSpec) -> Problems:
         yield Problem("batch", message, "Raise parallel to the batch, or lower the batch.")
     if spec.ahead is not None and spec.ahead < 0:
         yield Problem("ahead", f"{spec.ahead} is below 0", "Give 0 or more.")
+    if spec.retrain_after < 1:
+        yield Problem("retrain_after", f"{spec.retrain_after} new trials are too few", "Give 1 or more.")
     if not 0 <= spec.seed <= LARGEST:
         yield Problem("seed", f"{spec.seed} cannot be a seed", "Give a whole number from 0 to 2**53.")
 

@@ -33,6 +33,8 @@ class Stages:
         self._holding: dict[str, str] = {}
         self._foretold = set[tuple[str, str]]()
         self._failover = Failover(recorder, ports, slots)
+        self._loaded = recorder.campaign.models
+        """The versions that the ledger's views have been given."""
 
     @property
     def campaign(self) -> Campaign:
@@ -136,20 +138,13 @@ class Stages:
                     yield core.TrialIngested(trial=trial, digest=digest)
                 else:
                     yield core.TrialRevised(trial=trial, digest=digest, revision=row.revision)
-            case core.Learn(trials=trials):
-                if self.ports.learner is None:
-                    raise LookupError(f"campaign {self.campaign.spec.id} names a model, and there is no learner")
-                results = self.recorder.ledger.view()
-                await self.recorder.on_disk()
-                model = await self.ports.learner.learn(self.campaign.model, self.campaign.spec, results)
-                yield core.ModelUpdated(model=model, trials=trials)
+            case core.Learn(trials=trials, training=training):
+                async for fact in self._learn(trials, training):
+                    yield fact
             case core.Publish():
-                await self.recorder.on_disk()
-                fresh = self.campaign.unpublished
-                dataset, digest, rows = await self.ports.catalog.publish(self.campaign)
-                # What a person put right meanwhile is not in it: it is published again.
-                if self.campaign.unpublished == fresh and not self.campaign.amended:
-                    yield core.DatasetPublished(dataset=dataset, digest=digest, rows=rows)
+                _, published = await self._published()
+                if published is not None:
+                    yield published
             case core.WatchClock(until=until):
                 await asyncio.sleep(max(0.0, until - self.ports.clock()))
                 if core.still_due(self.campaign, step):
@@ -167,14 +162,58 @@ class Stages:
         async for fact in self._proposed(proposals, asked):
             yield fact
 
+    async def _published(self) -> tuple[str, Fact | None]:
+        """The dataset of the rows so far, and the fact that says so, unless it is behind already."""
+        await self.recorder.on_disk()
+        fresh = self.campaign.unpublished
+        dataset, digest, rows = await self.ports.catalog.publish(self.campaign)
+        # What a person put right meanwhile is not in it: it is published again.
+        current = self.campaign.unpublished == fresh and not self.campaign.amended
+        return dataset, core.DatasetPublished(dataset=dataset, digest=digest, rows=rows) if current else None
+
+    async def _learn(self, trials: tuple[str, ...], training: str) -> AsyncIterator[Fact]:
+        """A training is opened, which touches nothing yet; that it has begun is recorded, and then it is performed."""
+        learner, spec = self.ports.learner, self.campaign.spec
+        if learner is None:
+            raise LookupError(f"campaign {spec.id} names a model, and there is no learner")
+        if not training:
+            dataset, published = await self._published()
+            if published is not None:
+                yield published
+            try:
+                training = await learner.prepare(spec, dataset)
+            except core.Unusable as error:
+                yield core.ModelUpdated(model=self.campaign.model, trials=trials, reason=str(error))
+                return
+            yield core.TrainingBegun(training=training, trials=trials)
+        learned = await self._trained(learner, training)
+        yield core.ModelUpdated(model=learned.version, trials=trials, training=training, reason=learned.reason)
+
+    async def _trained(self, learner: core.Learner, training: str) -> core.Learned:
+        """What comes of a training, which is told to end once the campaign is cancelled."""
+        work, told = asyncio.ensure_future(learner.train(training)), False
+        try:
+            while not work.done():
+                if self.campaign.cancel and not told:
+                    await learner.stop(training)
+                    told = True
+                await asyncio.wait((work, self.recorder.next_change()), return_when=asyncio.FIRST_COMPLETED)
+            return work.result()
+        finally:
+            work.cancel()
+            await asyncio.wait((work,))
+
     async def _informed(self) -> AsyncIterator[Fact]:
-        """Before the first design, which earlier campaigns and which models the strategy is to know of, if any."""
+        """Before a design, which earlier campaigns and which models the strategy is to know of, if any."""
         strategy, models = self.ports.strategy, self.ports.models
         if self.campaign.models is None and isinstance(strategy, core.UsesModels) and (names := strategy.models()):
             if models is None:
                 raise LookupError(f"strategy {self.campaign.spec.strategy.name} asks models, and there are none here")
             yield core.ModelsChosen(versions={name: await models.choose(name) for name in names})
+        while models is not None and self._loaded != self.campaign.models:
+            chosen = self.campaign.models
             self.recorder.ledger.models = await load_models(self.campaign, models)
+            self._loaded = chosen
         if self.campaign.earlier is None and (wish := wanted(self.ports.strategy)) is not None:
             archive, spec = self.ports.archive, self.campaign.spec
             if archive is None:

@@ -2,9 +2,10 @@
 
 from ._manifest import NotForTraining, frozen
 from ._registry import CatalogShelf, UsableModels, open_registry
+from ._retraining import Retraining
 from ._training import NothingTrained, prepared, register, spec_of
 
 __all__ = [
-    "CatalogShelf", "NotForTraining", "NothingTrained", "UsableModels", "frozen", "open_registry",
+    "CatalogShelf", "NotForTraining", "NothingTrained", "Retraining", "UsableModels", "frozen", "open_registry",
     "prepared", "register", "spec_of",
 ]  # fmt: skip

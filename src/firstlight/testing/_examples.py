@@ -98,6 +98,7 @@ _SPEC = core.CampaignSpec(
     seed=7,
     model="film",
     agreement="crada-17",
+    retrain_after=12,
 )  # fmt: skip
 
 EXAMPLES: tuple[core.Fact, ...] = (
@@ -129,7 +130,7 @@ EXAMPLES: tuple[core.Fact, ...] = (
     core.CancelRequested(action="c.1.mix", facility="annex"),
     core.TrialIngested(trial="c.1", digest="sha256:cd34"),
     core.DatasetPublished(dataset="c/1", digest="sha256:ef56", rows=20),
-    core.ModelUpdated(model="film:3", trials=("c.1", "c.2")),
+    core.ModelUpdated(model="film:3", trials=("c.1", "c.2"), training="train-film-1", reason="no better"),
     core.CampaignPaused(reason="lunch"),
     core.CampaignResumed(),
     core.CampaignStopped(reason="enough", cancel=True),
@@ -152,5 +153,6 @@ EXAMPLES: tuple[core.Fact, ...] = (
     ),
     core.ActionAttested(action="c.1.mix", measured=_MEASURED, note="the vial is full"),
     core.ModelsChosen(versions={"reactions@production": "reactions:3"}),
+    core.TrainingBegun(training="train-film-1", trials=("c.1", "c.2")),
 )  # fmt: skip
 """One fact of every class, with every field filled."""
