@@ -464,6 +464,20 @@ class App:
         with self.models() as (_, registry):
             return register(registry, campaign.spec, ledger.view().rows, self.assets.path, by)
 
+    async def shadow(self, version: str, by: str) -> "Version":
+        """A version, held against the one in production on the campaigns that this one has served and that have ended.
+
+        Raises ValueError saying why there is none, LookupError, OSError.
+        """
+        from .factory import in_shadow, served
+
+        with self.models() as (library, registry):
+            candidate = registry.resolve(version)
+            asked = await asyncio.to_thread(served, library, registry, candidate)
+            there = [id for id in await self.journal.campaigns() if id in asked]
+            ended = [id for id in there if (await self.state(id))[0].closed]
+            return await asyncio.to_thread(in_shadow, library, registry, candidate, ended, by)
+
     def measures(self, facility: str) -> bool:
         """Whether what a facility reports was measured, and not computed: a laboratory measures, unless the settings
         say otherwise."""

@@ -67,8 +67,21 @@ def test_a_model_of_earlier_campaigns_chooses_points_and_is_named_until_it_is_re
     made = lab.do("model", "train", str(tmp_path / "spec.yaml"))[-1]
     assert made["scores"]["nll"] < min(b["nll"] for b in made["baselines"].values())
     lab.do("model", "promote", "steels:1")
+    (tmp_path / "spec.yaml").write_text(
+        SPEC.replace("steps: 120", "steps: 20") + "gate: {shadow: 4, baselines: false}\n"
+    )
+    lab.do("model", "train", str(tmp_path / "spec.yaml"))
+    assert "it has predicted 0 trials that steels:1 served, of 4" in lab.done("model", "promote", "steels:2").stderr
+    nothing = lab.done("model", "shadow", "steels:2")
+    assert nothing.exit_code == 5 and "no campaign that steels:1 served has ended" in nothing.stderr
 
     told = lab.do("run", lab.campaign("next", PRETRAINED, trials=4, parallel=1), "--no-report")
+    lineage = lab.do("model", "show", "steels:1")[-1]["lineage"]
+    assert lineage["campaigns"] == ["next"] and len(lineage["trials"]) == 4
+    shadow = lab.do("model", "shadow", "steels:2")[-1]
+    assert (shadow["compared"]["trials"], shadow["compared"]["campaigns"]) == (4, ["next"])
+    assert shadow["passed"] == (shadow["compared"]["candidate"] <= shadow["compared"]["production"])
+    assert lab.done("model", "shadow", "steels:2").exit_code == 5, "each campaign counts once"
     assert [f["versions"] for f in told if f["kind"] == "ModelsChosen"] == [{"steels": "steels:1"}]
     why = lab.do("explain", "next.1")[-1]
     assert "by the model steels, right with chance" in json.dumps(why)

@@ -118,7 +118,7 @@ def dataset_record(about: Mapping[str, Any], table: Sequence[Column], rows: Sequ
         files=(File("trials.parquet", "", 0, "application/vnd.apache.parquet"),),
         facilities=tuple(sorted({span.facility for span in spans})),
         instruments=tuple(sorted({span.instrument for span in spans if span.instrument})),
-        models=(spec["model"],) if spec.get("model") else (),
+        models=tuple(sorted({row.decision.model for row in rows if row.decision and row.decision.model})),
     )  # fmt: skip
 
 

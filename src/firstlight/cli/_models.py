@@ -2,7 +2,7 @@
 
 import typer
 
-from . import _model, _model_say, _model_show, _model_train
+from . import _model, _model_say, _model_shadow, _model_show, _model_train
 from ._verb import verb
 
 
@@ -14,6 +14,7 @@ def register(app: typer.Typer) -> None:
     verb(model, "Look", "list")(_model.list_)
     for looks in (_model_show.show, _model_show.compare, _model.history, _model.touched):
         verb(model, "Look")(looks)
+    verb(model, "Decide")(_model_shadow.shadow)
     for says in (_model_say.promote, _model_say.rollback, _model_say.revoke, _model_say.restore):
         verb(model, "Decide")(says)
     app.add_typer(model, name="model", rich_help_panel="Results")

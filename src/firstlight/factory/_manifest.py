@@ -45,6 +45,12 @@ def frozen(
     return [_item(library, found[id].record, n) for id in sorted(found) for n in _files(found[id].record, suffixes)]
 
 
+def files_of(library: Library, id: str, suffixes: Sequence[str]) -> list[tuple[Item, Path]]:
+    """The files of a dataset with these suffixes, and where each is. Raises LookupError, OSError."""
+    record = library.index.get(id).record
+    return [(_item(library, record, n)[0], Path(library.file(record.files[n]))) for n in _files(record, suffixes)]
+
+
 def _files(record: Record, suffixes: Sequence[str]) -> list[int]:
     return [n for n, file in enumerate(record.files) if file.path.lower().endswith(tuple(suffixes))]
 

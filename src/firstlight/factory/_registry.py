@@ -6,10 +6,14 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from firstlight.catalog import Card, Record
+from firstlight.catalog.index import Query
 from firstlight.catalog.library import Library
 from firstlight.core import LoadedModel, Unusable
 from firstlight.models import family_at
 from firstlight.models.registry import Kept, Registry, Use
+
+_MOST = 100_000
+"""Trials and datasets that are named as chosen by one version."""
 
 
 class CatalogShelf:
@@ -32,8 +36,9 @@ class CatalogShelf:
         return self.library.files(self.library.index.get(record).record)
 
     def derived(self, id: str) -> Iterable[Use]:
-        """All that was made from something, and from that."""
-        for found in self.library.index.downstream(id):
+        """All that was made from something, and from that; or what a version of a model has chosen."""
+        chosen = Query(where={"model": (id,)}, every=True)
+        for found in (*self.library.index.downstream(id), *self.library.index.search(chosen, _MOST, facets=()).found):
             yield Use(id=found.record.id, kind=found.record.kind, campaign=found.record.campaign)
 
 

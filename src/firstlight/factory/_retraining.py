@@ -1,7 +1,7 @@
 """Models kept up to date by the campaigns that they serve: each training is a campaign of its own."""
 
 import asyncio
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import Protocol
 
 import msgspec
@@ -11,6 +11,7 @@ from firstlight.catalog.library import Library
 from firstlight.core import Campaign, CampaignSpec, CampaignStopped, Fact, Held, InconsistentError, Learned, Unusable
 from firstlight.models import TrainSpec
 from firstlight.models.registry import Refused, Registry, Version
+from firstlight.models.shadow import Nothing
 
 from ._training import NothingTrained, spec_of
 
@@ -27,6 +28,7 @@ class Trains(Protocol):
     async def run(self, id: str, by: str) -> Campaign: ...
     async def request(self, id: str, fact: Fact, by: str) -> None: ...
     async def register(self, id: str, by: str) -> Version: ...
+    async def shadow(self, version: str, by: str) -> Version: ...
 
 
 class Retraining:
@@ -60,6 +62,9 @@ class Retraining:
         name, reason = spec_of(await self._app.spec(training)).name, ""
         try:
             version = await self._app.register(training, self._by)
+            if version.made.gate.shadow:
+                with suppress(Nothing):  # What it lacks, the gate says.
+                    version = await self._app.shadow(version.id, self._by)
             reason = await asyncio.to_thread(self._promoted, version, training)
         except (NothingTrained, Refused) as error:
             reason = str(error)

@@ -33,7 +33,8 @@ class Verdict(Value, frozen=True):
 
 class Compared(Value, frozen=True):
     """How a candidate predicted trials that the version in production served: the same metric of both on the same
-    trials, smaller is better, and how well calibrated each was, None where that is not known."""
+    trials, smaller is better, and how well calibrated each was, None where that is not known. `campaigns` are those
+    whose trials they are."""
 
     trials: int
     metric: str
@@ -41,6 +42,7 @@ class Compared(Value, frozen=True):
     production: float
     candidate_calibration: float | None = None
     production_calibration: float | None = None
+    campaigns: tuple[str, ...] = ()
 
 
 def judged(

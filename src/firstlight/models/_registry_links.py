@@ -75,7 +75,7 @@ def touched_by(id: str, every: Sequence[Version], derived: Derived) -> list[Touc
 def lineage_of(version: Version, every: Sequence[Version], derived: Derived) -> Lineage:
     """Where a version comes from, and what became of it."""
     made = version.made
-    uses = list(derived(made.record))
+    uses = list(dict.fromkeys((*derived(made.record), *derived(version.id))))
     own = {v.made.record for v in every}
     parents = [v.made.record for v in ancestors(version, every)]
     return Lineage(

@@ -107,7 +107,8 @@ class Shelf(Protocol):
         ...
 
     def derived(self, id: str) -> Iterable[Use]:
-        """All that was made from something, and from that."""
+        """All that was made from something (an id of the catalog), and from that; or what a version of a model (its id)
+        has chosen."""
         ...
 
 
