@@ -23,6 +23,7 @@ async def shadow(here: Here, version: Chosen) -> None:
         with app.models() as (_, registry):
             verdict = registry.verdict(after)
     told = after.shadows[-1].compared
+    told_of = "the version in production"
     better = "no worse" if told.candidate <= told.production else "worse"
     here.tell(
         {
@@ -30,5 +31,5 @@ async def shadow(here: Here, version: Chosen) -> None:
             "reasons": list(verdict.reasons),
         },
         f"{after.id} was {better} on {words.plural(told.trials, 'trial')} of {', '.join(told.campaigns)}: "
-        f"{told.metric} {words.number(told.candidate)}, and {words.number(told.production)} of the version in production",
+        f"{told.metric} {words.number(told.candidate)}, and {words.number(told.production)} of {told_of}",
     )  # fmt: skip
