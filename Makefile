@@ -16,6 +16,9 @@ APART    := cathodes lattice
 run: $(VENV)/run.stamp  ## Run the critical-materials campaign, live, and write its report
 	$(BIN)/firstlight run critical-materials --trials 60 --parallel 4 --seed 1 --baseline 5 --data-dir $(HOME_)
 
+# Groups of tests run side by side: each works in one thread.
+test peers test-computers test-data test-lab test-models test-rest: export OMP_NUM_THREADS := 1
+
 test: $(VENV)/dev.stamp  ## Pass the tests
 	$(MAKE) --no-print-directory -j4 $(OTHERS)
 	$(MAKE) --no-print-directory peers
@@ -31,7 +34,9 @@ LAB := tests/facilities/lab tests/cli/test_lab.py tests/journeys/test_autonomous
 # Tests of data wait for servers and validators of others.
 DATA := tests/catalog tests/cli/test_data.py tests/cli/test_datasets.py docs/how-to/share-data.md
 
-# Tests of models train: each in one thread.
+# Other people's optimisers are tested in their own environment.
+PEERS := tests/strategies/test_adapters.py
+# Tests of models train.
 MODELS := tests/models tests/cli/test_model.py tests/cli/test_model_train.py tests/journeys/test_model_in_the_loop.py
 
 test-computers: $(VENV)/dev.stamp
@@ -41,20 +46,25 @@ test-data: $(VENV)/dev.stamp $(VENV)/fabric.stamp
 	$(BIN)/pytest -p no:cacheprovider $(DATA)
 
 test-models: $(VENV)/dev.stamp
-	OMP_NUM_THREADS=1 $(BIN)/pytest -p no:cacheprovider --durations=10 $(MODELS)
+	$(BIN)/pytest -p no:cacheprovider --durations=10 $(MODELS)
 
 test-rest: $(VENV)/dev.stamp
-	$(BIN)/pytest $(addprefix --ignore=,$(COMPUTERS) $(LAB) $(DATA) $(MODELS))
+	$(BIN)/pytest --durations=10 $(addprefix --ignore=,$(COMPUTERS) $(LAB) $(DATA) $(MODELS) $(PEERS))
 
 test-lab: $(VENV)/dev.stamp $(VENV)/instruments.stamp $(VENV)/madsci.stamp $(VENV)/queueserver.stamp
 	$(BIN)/pytest -p no:cacheprovider --durations=15 $(LAB)
 
 # Three processes at once: they are slow, and each works on one core.
 peers: $(VENV)/peers.stamp  ## The contract of strategies, kept by other people's optimisers
-	$(MAKE) --no-print-directory -j3 peers-BoTorch peers-Ax peers-BayBE
+	$(MAKE) --no-print-directory -j3 peers-BoTorch peers-Ax peers-BayBE peers-others
+
+ASKED_BoTorch := TestBoTorch
+ASKED_Ax      := TestAx
+ASKED_BayBE   := TestBayBE
+ASKED_others  := not TestBoTorch and not TestAx and not TestBayBE
 
 peers-%: $(VENV)/peers.stamp
-	OMP_NUM_THREADS=1 $(VENV)/peers/bin/python -m pytest -q -p no:cacheprovider tests/strategies/test_adapters.py -k Test$*
+	$(VENV)/peers/bin/python -m pytest -q -p no:cacheprovider $(PEERS) -k '$(ASKED_$*)'
 
 check: $(VENV)/dev.stamp  ## What CI checks: style, types, import contracts, tests, documentation
 	$(MAKE) --no-print-directory -j5 --output-sync=target lint $(OTHERS)

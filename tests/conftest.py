@@ -10,11 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
 
-# On a busy machine an example takes as long as it takes.
-settings.register_profile("patient", deadline=None)
-settings.load_profile("patient")
+# Environments of other people's software run few of these tests, and have no Hypothesis.
+with contextlib.suppress(ModuleNotFoundError):
+    from hypothesis import settings
+
+    # On a busy machine an example takes as long as it takes.
+    settings.register_profile("patient", deadline=None)
+    settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")
