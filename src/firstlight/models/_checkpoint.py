@@ -16,11 +16,11 @@ _KEPT = 2
 
 
 def write(folder: Path, step: int, tensors: dict[str, torch.Tensor], told: dict[str, Any]) -> None:
-    """Keep where the run stands after a step. A crash in the middle leaves the one before."""
+    """Keep where the run stands after a step, in tensors on the CPU. A crash in the middle leaves the one before."""
     folder.mkdir(parents=True, exist_ok=True)
     path, part = _path(folder, step), folder / f".{step}.part"
     with part.open("wb") as file:
-        file.write(save({k: t.detach().cpu().contiguous() for k, t in tensors.items()}, {"told": json.dumps(told)}))
+        file.write(save({k: t.contiguous() for k, t in tensors.items()}, {"told": json.dumps(told)}))
         file.flush()
         os.fsync(file.fileno())
     part.replace(path)

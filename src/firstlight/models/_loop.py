@@ -6,18 +6,21 @@ Nothing is drawn but from the seed and the number of the step, so all that a run
 from __future__ import annotations
 
 import math
-import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from . import _checkpoint
+from ._device import quick_in_bf16
 from ._energy import Meter
 from ._family import Learnable
 from ._spec import Training
@@ -86,11 +89,12 @@ class _Run:
 
 def train(
     learnable: Learnable, how: Training, workers: Workers, folder: Path | None = None, report: Report | None = None,
-    order: str = "",
+    order: str = "", warnings: Sequence[int] = (),
 ) -> Trained:  # fmt: skip
     """Train, judging and saving every `how.validate` steps; what `folder` holds of this `order` is gone on with.
 
-    Raises Interrupted, Diverged, Unchanged.
+    Once there is something in `warnings` it saves after the step and raises Interrupted. Raises
+    Diverged, Unchanged.
     """
     module = learnable.module.to(workers.device)
     for name, parameter in module.named_parameters():
@@ -108,25 +112,24 @@ def train(
     run.attempts += 1
     mixed = _mixed(how, learnable, workers.device)
     meter, before = Meter(workers.device), (run.seconds, run.joules)
-    with _warned() as warned:
-        if not run.curve:
-            _judge(run, learnable, trained, module)
-        while run.step < how.steps and not _patience_over(run, how):
-            stop = _step(run, learnable, trained, optimiser, how, workers, mixed, warned)
-            judged = run.step % how.validate == 0 or run.step == how.steps
-            if judged:
-                _judge(run, learnable, trained, module)
-                if not math.isfinite(run.curve[-1].validation):
-                    raise Diverged(f"at step {run.step} the error on the validation is {run.curve[-1].validation}")
-            if judged or stop:
-                run.seconds, run.joules = (a + b for a, b in zip(before, meter.read(), strict=True))
-                if workers.rank == 0:
-                    if folder is not None:
-                        _save(run, module, trained, optimiser, folder, order)
-                    if report is not None and judged:
-                        report(_progress(run, how, meter))
-            if stop:
-                raise Interrupted(f"it stopped at step {run.step} of {how.steps}, to go on later")
+    if not run.curve:
+        _judge(run, learnable, trained, module, workers)
+    while run.step < how.steps and not _patience_over(run, how):
+        stop = _step(run, learnable, trained, optimiser, how, workers, mixed, warnings)
+        judged = run.step % how.validate == 0 or run.step == how.steps
+        if judged:
+            _judge(run, learnable, trained, module, workers)
+            if not math.isfinite(run.curve[-1].validation):
+                raise Diverged(f"at step {run.step} the error on the validation is {run.curve[-1].validation}")
+        if judged or stop:
+            run.seconds, run.joules = (a + b for a, b in zip(before, meter.read(), strict=True))
+            if workers.rank == 0:
+                if folder is not None:
+                    _save(run, module, trained, optimiser, folder, order)
+                if report is not None and judged:
+                    report(_progress(run, how, meter))
+        if stop:
+            raise Interrupted(f"it stopped at step {run.step} of {how.steps}, to go on later")
     _check(run, module, begun, learnable.frozen)
     seconds, joules = (a + b for a, b in zip(before, meter.read(), strict=True))
     totals = workers.summed(torch.tensor([joules], device=workers.device, dtype=torch.float64))
@@ -148,14 +151,18 @@ def batch_of(size: int, batch: int, step: int, seed: int) -> list[int]:
     while len(found) < batch:
         at = first + len(found)
         passed, start = divmod(at, size)
-        order = np.random.default_rng([seed, passed]).permutation(size)
-        found += order[start : start + batch - len(found)].tolist()
+        found += _order(size, passed, seed)[start : start + batch - len(found)].tolist()
     return found
+
+
+@lru_cache(maxsize=2)
+def _order(size: int, passed: int, seed: int) -> npt.NDArray[np.int64]:
+    return np.random.default_rng([seed, passed]).permutation(size)
 
 
 def _step(
     run: _Run, learnable: Learnable, trained: Mapping[str, torch.nn.Parameter], optimiser: torch.optim.Optimizer,
-    how: Training, workers: Workers, mixed: bool, warned: list[int],
+    how: Training, workers: Workers, mixed: bool, warnings: Sequence[int],
 ) -> bool:  # fmt: skip
     """One step of all processes together; whether one of them was asked to stop."""
     batch = batch_of(len(learnable), min(how.batch, len(learnable)), run.step, how.seed)
@@ -171,20 +178,12 @@ def _step(
             loss = learnable.loss(mine, seed) * (len(mine) / len(batch))
         loss.backward()  # type: ignore[no-untyped-call]
         share = loss.detach().float()
-    gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in trained.values()]
-    # One message: the gradients, the loss, how many tokens, and whether somebody has been asked to stop.
-    told = [
-        share,
-        torch.tensor(float(learnable.work(mine)), device=share.device),
-        torch.tensor(float(len(warned)), device=share.device),
-    ]
-    flat = workers.summed(torch.cat([*(g.reshape(-1).float() for g in gradients), *(t.reshape(1) for t in told)]))
+    # The loss, how many tokens, and whether somebody has been asked to stop.
+    told = torch.tensor([0.0, learnable.work(mine), len(warnings)], dtype=torch.float32, device=share.device)
+    told[0] = share
     if workers.world > 1:
-        at = 0
-        for parameter, gradient in zip(trained.values(), gradients, strict=True):
-            parameter.grad = flat[at : at + gradient.numel()].view_as(gradient).to(gradient.dtype)
-            at += gradient.numel()
-    loss_now, work, stop = (float(x) for x in flat[-3:])
+        told = _together(trained, told, workers)
+    loss_now, work, stop = told.tolist()
     if not math.isfinite(loss_now):
         raise Diverged(f"at step {run.step + 1} the loss is {loss_now}: a lower learning_rate or clip may help")
     torch.nn.utils.clip_grad_norm_(trained.values(), how.clip)
@@ -192,10 +191,24 @@ def _step(
     run.step += 1
     run.work += round(work)
     run.losses.append(loss_now)
-    for name, average in run.average.items():
+    if run.average:
         # Early on the average follows more quickly, or it would remember the start for long.
-        average.lerp_(trained[name].detach(), 1.0 - min(how.average, (1.0 + run.step) / (10.0 + run.step)))
-    return stop > 0
+        follow = get_ema_multi_avg_fn(min(how.average, (1.0 + run.step) / (10.0 + run.step)))
+        follow(list(run.average.values()), [trained[name].detach() for name in run.average], run.step)
+    return bool(stop > 0)
+
+
+def _together(
+    trained: Mapping[str, torch.nn.Parameter], told: torch.Tensor, workers: Workers
+) -> torch.Tensor:  # fmt: skip
+    """Sum the gradients of all processes, and what they tell besides, in one message."""
+    gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in trained.values()]
+    flat = workers.summed(torch.cat([*(g.reshape(-1).float() for g in gradients), told]))
+    at = 0
+    for parameter, gradient in zip(trained.values(), gradients, strict=True):
+        parameter.grad = flat[at : at + gradient.numel()].view_as(gradient).to(gradient.dtype)
+        at += gradient.numel()
+    return flat[at:]
 
 
 def _rate(step: int, how: Training) -> float:
@@ -209,19 +222,22 @@ def _mixed(how: Training, learnable: Learnable, device: torch.device) -> bool:
     """Whether the forward pass is in bf16: where it is asked for, or helps and the module bears it."""
     if how.precision != "auto":
         return how.precision == "bf16"
-    return learnable.mixed and device.type == "cuda" and torch.cuda.is_bf16_supported()
+    return learnable.mixed and quick_in_bf16(device)
 
 
 # ------------------------------------------------------------------ judging
 
 
 def _judge(
-    run: _Run, learnable: Learnable, trained: Mapping[str, torch.nn.Parameter], module: torch.nn.Module
+    run: _Run, learnable: Learnable, trained: Mapping[str, torch.nn.Parameter], module: torch.nn.Module,
+    workers: Workers,
 ) -> None:  # fmt: skip
     """The error on the validation, with the averaged weights where there are any; the best are kept."""
     with _averaged(run, trained), torch.no_grad():
         module.eval()
-        validation = float(learnable.validate())
+        # The mean of all processes, lest one of them thinks, for a last bit, that it is over and others wait for it.
+        own = torch.tensor(float(learnable.validate()), device=workers.device, dtype=torch.float64)
+        validation = float(workers.summed(own)) / workers.world
         module.train()
         loss = float(np.mean(run.losses)) if run.losses else math.nan
         run.losses.clear()
@@ -292,7 +308,7 @@ def _save(
         "curve": [[s.step, None if math.isnan(s.loss) else s.loss, s.validation] for s in run.curve],
     }  # fmt: skip
     # Tied weights are one tensor in memory, and the format wants each by itself.
-    _checkpoint.write(folder, run.step, {k: t.clone() for k, t in tensors.items()}, told)
+    _checkpoint.write(folder, run.step, {k: t.detach().to("cpu", copy=True) for k, t in tensors.items()}, told)
 
 
 def _take_up(
@@ -319,18 +335,3 @@ def _take_up(
     run.step, run.best_at, run.losses = told["step"], told["best_at"], told["losses"]
     run.seconds, run.joules, run.work, run.attempts = (told[k] for k in ("seconds", "joules", "work", "attempts"))
     run.curve = [Seen(step, math.nan if loss is None else loss, validation) for step, loss, validation in told["curve"]]
-
-
-@contextmanager
-def _warned() -> Iterator[list[int]]:
-    """Fills once a batch system says that the time of this job is nearly over."""
-    warned: list[int] = []
-    try:
-        before = signal.signal(signal.SIGUSR1, lambda number, _: warned.append(number))
-    except ValueError:  # In a thread nobody is told anything.
-        yield warned
-        return
-    try:
-        yield warned
-    finally:
-        signal.signal(signal.SIGUSR1, before)

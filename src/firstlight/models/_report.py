@@ -27,7 +27,7 @@ class Compute(Value, frozen=True):
     """What training took: wall time in seconds, `device_hours` over all `world` processes, and energy in joules.
 
     `energy_joules` is None where nobody measured or estimated it; `energy_source` says how it is known. `memory_bytes`
-    is the most that one process held, None where it is not known.
+    is the most that one process held, None where it is not known. `precision` is that of the forward pass.
     """
 
     device: str
@@ -39,6 +39,7 @@ class Compute(Value, frozen=True):
     energy_joules: float | None = None
     energy_source: str = ""
     memory_bytes: int | None = None
+    precision: str = ""
 
 
 class Parameters(Value, frozen=True):

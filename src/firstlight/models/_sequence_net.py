@@ -10,6 +10,8 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from ._device import Data, device_of
+
 BEGIN, PAD = 0, 1
 
 
@@ -29,7 +31,8 @@ class Network(nn.Module):
     def hidden(self, tokens: torch.Tensor) -> torch.Tensor:
         places = torch.arange(tokens.shape[1], device=tokens.device)
         later = torch.triu(torch.ones(len(places), len(places), dtype=torch.bool, device=tokens.device), 1)
-        made: torch.Tensor = self.layers(self.letters(tokens) + self.places(places), mask=later)
+        # It says twice that nobody looks ahead: as a mask, and so that kernels may be chosen that need none.
+        made: torch.Tensor = self.layers(self.letters(tokens) + self.places(places), mask=later, is_causal=True)
         return made
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
@@ -38,19 +41,24 @@ class Network(nn.Module):
 
 
 def tokens(sequences: Sequence[str], alphabet: str, longest: int) -> torch.Tensor:
-    """Residues (n, length + 1) after a mark of the beginning, padded. Raises ValueError for an unknown letter."""
-    place = {letter: i + 2 for i, letter in enumerate(alphabet)}
-    made = torch.full((len(sequences), 1 + max(map(len, sequences), default=0)), PAD)
+    """Residues (n, length + 1) after a mark of the beginning, padded, in bytes where they fit into them.
+
+    Raises ValueError for an unknown letter.
+    """
+    kind = np.uint8 if len(alphabet) + 2 <= 256 else np.int64
+    made = np.full((len(sequences), 1 + max(map(len, sequences), default=0)), PAD, kind)
     made[:, 0] = BEGIN
+    place = np.zeros(128, kind)
+    place[[ord(letter) for letter in alphabet]] = np.arange(2, len(alphabet) + 2)
     for i, sequence in enumerate(sequences):
-        if strange := sorted(set(sequence) - place.keys()):
+        if strange := sorted(set(sequence) - set(alphabet)):
             raise ValueError(f"{sequence[:20]}...: {', '.join(strange)} is not in the alphabet {alphabet}")
         if not 0 < len(sequence) <= longest:
             raise ValueError(
                 f"{sequence[:20]}...: it is {len(sequence)} residues long; from 1 to {longest} are possible"
             )
-        made[i, 1 : len(sequence) + 1] = torch.tensor([place[letter] for letter in sequence])
-    return made
+        made[i, 1 : len(sequence) + 1] = place[np.frombuffer(sequence.encode("ascii"), np.uint8)]
+    return torch.from_numpy(made)
 
 
 def losses(network: Network, asked: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -70,33 +78,38 @@ class SequenceLearner:
     mixed = True
 
     def __init__(self, module: Network, config: dict[str, Any], train: Sequence[str], held: Sequence[str]) -> None:
-        self.module, self._config, self._train, self._held = module, config, list(train), list(held)
+        self.module, self._config = module, config
+        self._lengths, self._held_lengths = [len(s) for s in train], [len(s) for s in held]
+        self._train, self._held = (Data(tokens(s, config["alphabet"], config["longest"])) for s in (train, held))
 
     def __len__(self) -> int:
         return len(self._train)
 
     def loss(self, chosen: Sequence[int], seed: int) -> torch.Tensor:
         """Cross entropy a residue (nats); nothing is drawn."""
-        total, count = losses(self.module, self._tokens([self._train[i] for i in chosen]))
+        total, count = self._losses(self._train, self._lengths, chosen)
         return total.sum() / count.sum()
 
     def work(self, chosen: Sequence[int]) -> int:
         """Residues."""
-        return sum(len(self._train[i]) for i in chosen)
+        return sum(self._lengths[i] for i in chosen)
 
     def validate(self) -> float:
         """Cross entropy a residue (nats) on the validation."""
+        pieces = [range(i, min(i + 32, len(self._held))) for i in range(0, len(self._held), 32)]
         with torch.no_grad():
-            found = [losses(self.module, self._tokens(self._held[i : i + 32])) for i in range(0, len(self._held), 32)]
+            found = [self._losses(self._held, self._held_lengths, piece) for piece in pieces]
         return float(sum(t.sum() for t, _ in found) / sum(c.sum() for _, c in found))
 
     def config(self) -> dict[str, Any]:
         """What `Sequence.load` needs besides the weights."""
         return dict(self._config)
 
-    def _tokens(self, sequences: Sequence[str]) -> torch.Tensor:
-        device = next(self.module.parameters()).device
-        return tokens(sequences, self._config["alphabet"], self._config["longest"]).to(device)
+    def _losses(
+        self, data: Data, lengths: Sequence[int], chosen: Sequence[int]
+    ) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
+        (asked,) = data.take(chosen, self.module)
+        return losses(self.module, asked[:, : 1 + max(lengths[i] for i in chosen)].long())
 
 
 class SequenceModel:
@@ -107,8 +120,9 @@ class SequenceModel:
 
     def score(self, sequences: Sequence[str]) -> npt.NDArray[np.float64]:
         """The log likelihood (nats) of each sequence, (n,). Raises ValueError for one that it cannot read."""
-        made = [-losses(self.network, part)[0] for part in self._parts(sequences)]
-        return np.concatenate([p.detach().double().numpy() for p in made]) if made else np.zeros(0)
+        with torch.no_grad():
+            made = [-losses(self.network, part)[0] for part in self._parts(sequences)]
+        return np.concatenate([p.double().cpu().numpy() for p in made]) if made else np.zeros(0)
 
     def embed(self, sequences: Sequence[str]) -> npt.NDArray[np.float64]:
         """The mean state (n, width) over the residues of each sequence. Raises ValueError as `score`."""
@@ -118,8 +132,9 @@ class SequenceModel:
             known[:, 0] = False
             with torch.no_grad():
                 states = self.network.hidden(part).double()
-            made.append((torch.where(known, states, 0.0).sum(1) / known.sum(1)).numpy())
+            made.append((torch.where(known, states, 0.0).sum(1) / known.sum(1)).cpu().numpy())
         return np.concatenate(made) if made else np.zeros((0, self.network.out.in_features))
 
     def _parts(self, sequences: Sequence[str]) -> list[torch.Tensor]:
-        return [tokens(sequences[i : i + 32], self.alphabet, self.longest) for i in range(0, len(sequences), 32)]
+        there, at = device_of(self.network), range(0, len(sequences), 32)
+        return [tokens(sequences[i : i + 32], self.alphabet, self.longest).to(there).long() for i in at]

@@ -33,7 +33,8 @@ class Training(Value, frozen=True):
 
     `batch` is over all processes together. `average` is how much of the averaged weights stays at each step (0: the
     last weights are released). `validate` is after how many steps it is judged and saved; `patience` how often it may
-    be judged without getting better (None: to the end). `precision` "auto" is bf16 where there is a GPU that has it.
+    be judged without getting better (None: to the end). `precision` "auto" is bf16 where the device multiplies more
+    quickly in it (GPUs, and CPUs with AMX) and the family bears it.
     """
 
     steps: int = 1_000

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from ._device import Data
 from ._table_encode import Array
 from ._table_scores import conformal, crps
 from ._table_use import LEAST, TableConfig, forward
@@ -77,18 +78,15 @@ class TableLearner:
         self.module, self.frozen, self._config = module, frozen, config
         for name, parameter in module.named_parameters():
             parameter.requires_grad_(name not in frozen)
-        self._x = torch.tensor(train[0], dtype=torch.float32)
-        self._y = torch.tensor(train[1], dtype=torch.float32)
+        self._train = Data(*(torch.tensor(array, dtype=torch.float32) for array in train))
         self._validation = validation
 
     def __len__(self) -> int:
-        return len(self._x)
+        return len(self._train)
 
     def loss(self, chosen: Sequence[int], seed: int) -> torch.Tensor:
         """The weighted Gaussian loss, a target that is known; nothing is drawn."""
-        device = next(self.module.parameters()).device
-        at = torch.as_tensor(chosen, dtype=torch.long)
-        x, y = self._x[at].to(device), self._y[at].to(device)
+        x, y = self._train.take(chosen, self.module)
         mean, variance = self.module(x)
         known = ~torch.isnan(y)
         off = torch.where(known, y, 0.0) - mean

@@ -12,6 +12,8 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
+from ._device import BACKENDS, device
+
 _WORDS = (
     ("RANK", "WORLD_SIZE", "LOCAL_RANK"),
     ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK"),
@@ -53,26 +55,24 @@ def told(environment: Mapping[str, str]) -> tuple[int, int, int]:
 
 @contextmanager
 def workers(meeting: Path) -> Iterator[Workers]:
-    """All processes of this action, met through a file that all of them see (gloo on CPUs, nccl on GPUs).
+    """All processes of this action (gloo on CPUs, nccl on GPUs), met where MASTER_ADDR and MASTER_PORT say, or else
+    through a file that all of them see.
 
     `meeting` must be new for every attempt, or they would meet those that have died.
     """
     rank, world, local = told(os.environ)
-    gpu = torch.cuda.is_available()
-    device = torch.device("cuda", local % torch.cuda.device_count()) if gpu else torch.device("cpu")
-    if gpu:
-        torch.cuda.set_device(device)
+    mine = device(local)
+    if mine.type != "cpu":
+        getattr(torch, mine.type).set_device(mine)
     if world == 1:
-        yield Workers(0, 1, device)
+        yield Workers(0, 1, mine)
         return
+    # Who has started many processes on many nodes may say where they meet, as torchrun does.
+    met = "env://" if {"MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys() else f"file://{meeting.absolute()}"
     dist.init_process_group(
-        "nccl" if gpu else "gloo",
-        init_method=f"file://{meeting.absolute()}",
-        rank=rank,
-        world_size=world,
-        timeout=_PATIENCE,
+        BACKENDS.get(mine.type, "gloo"), init_method=met, rank=rank, world_size=world, timeout=_PATIENCE
     )
     try:
-        yield Workers(rank, world, device)
+        yield Workers(rank, world, mine)
     finally:
         dist.destroy_process_group()

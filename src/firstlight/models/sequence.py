@@ -79,7 +79,11 @@ class Sequence:
 
     def evaluate(self, folder: Path, test: Examples) -> Scores:
         """Cross entropy (nats) and perplexity a residue."""
-        nats = -float(self.load(folder).score(test.items).sum()) / sum(map(len, test.items))
+        from ._device import device  # noqa: PLC0415
+
+        model = self.load(folder)
+        model.network.to(device())
+        nats = -float(model.score(test.items).sum()) / sum(map(len, test.items))
         return _scores(nats)
 
     def baselines(self, train: Examples, test: Examples) -> dict[str, Scores]:

@@ -9,9 +9,10 @@ import hashlib
 import json
 import platform
 import resource
+import signal
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -60,21 +61,22 @@ def observed_as(metric: str) -> str:
 
 
 def _train(order: Order, made: Family, files: Mapping[str, str]) -> dict[str, Any]:
-    # The loop wants torch, and whoever only asks for the family of a release does not.
-    from . import _loop  # noqa: PLC0415
-    from ._workers import workers  # noqa: PLC0415
-
-    here, parent = Path.cwd(), _parent(files)
-    examples = made.read(order.items, [Path(files[f"data_{n}"]) for n in range(len(order.items))])
-    parts = split(examples, order.split, _parts_of(parent))
-    learn, validation, test = (examples.only(parts[p]) for p in ("train", "validation", "test"))
-    learnable = made.begin(learn, validation, parent, order.training.seed)
-    digest = _digest(order)
+    here, parent, digest = Path.cwd(), _parent(files), _digest(order)
     with ExitStack() as stack:
+        # From here on: a warning that comes while torch is loaded or data are read must not be lost.
+        warnings = stack.enter_context(_warned())
+        # The loop wants torch, and whoever only asks for the family of a release does not.
+        from . import _loop  # noqa: PLC0415
+        from ._workers import workers  # noqa: PLC0415
+
+        examples = made.read(order.items, [Path(files[f"data_{n}"]) for n in range(len(order.items))])
+        parts = split(examples, order.split, _parts_of(parent))
+        learn, validation, test = (examples.only(parts[p]) for p in ("train", "validation", "test"))
+        learnable = made.begin(learn, validation, parent, order.training.seed)
         crew = stack.enter_context(workers(here / ".meeting"))
         folder = checkpoint_folder()
         try:
-            trained = _loop.train(learnable, order.training, crew, folder, _reporter(folder), digest)
+            trained = _loop.train(learnable, order.training, crew, folder, _reporter(folder), digest, warnings)
         except _loop.Interrupted as stopped:
             print(stopped, file=sys.stderr)
             sys.exit(CONTINUED)
@@ -104,6 +106,7 @@ def _train(order: Order, made: Family, files: Mapping[str, str]) -> dict[str, An
             device=_device(crew.device), seconds=trained.seconds, device_hours=trained.seconds * crew.world / 3600.0,
             world=crew.world, tokens=trained.work, tokens_per_second=trained.work / max(trained.seconds, 1e-9),
             energy_joules=trained.joules, energy_source=trained.energy_source, memory_bytes=_memory(crew.device),
+            precision=trained.precision,
         ),
         parameters=Parameters(changed=trained.trained, frozen=trained.frozen),
         parts={p: len(chosen) for p, chosen in parts.items()},
@@ -178,6 +181,21 @@ def _with(order: Order, point: Mapping[str, Scalar]) -> Order:
     return order
 
 
+@contextmanager
+def _warned() -> Iterator[list[int]]:
+    """Fills once a batch system says that the time of this job is nearly over."""
+    told: list[int] = []
+    try:
+        before = signal.signal(signal.SIGUSR1, lambda number, _: told.append(number))
+    except ValueError:  # In a thread nobody is told anything.
+        yield told
+        return
+    try:
+        yield told
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
 def _digest(order: Order) -> str:
     return hashlib.sha256(msgspec.json.encode(order, order="deterministic")).hexdigest()
 
@@ -196,16 +214,16 @@ def _reporter(folder: Path | None) -> Any:
 def _device(device: Any) -> str:
     import torch  # noqa: PLC0415
 
-    if device.type == "cuda":
-        return str(torch.cuda.get_device_name(device))
+    if device.type != "cpu":
+        return str(getattr(torch, device.type).get_device_name(device))
     return f"CPU {platform.machine()}, {torch.get_num_threads()} threads"
 
 
 def _memory(device: Any) -> int:
     import torch  # noqa: PLC0415
 
-    if device.type == "cuda":
-        return int(torch.cuda.max_memory_allocated(device))
+    if device.type != "cpu":
+        return int(getattr(torch, device.type).max_memory_allocated(device))
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
