@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -174,7 +174,7 @@ def _step(
     optimiser.zero_grad(set_to_none=False)
     share = torch.zeros((), device=workers.device)
     if mine:
-        with torch.autocast(workers.device.type, dtype=torch.bfloat16, enabled=mixed):
+        with torch.autocast(workers.device.type, dtype=torch.bfloat16) if mixed else nullcontext():
             loss = learnable.loss(mine, seed) * (len(mine) / len(batch))
         loss.backward()  # type: ignore[no-untyped-call]
         share = loss.detach().float()

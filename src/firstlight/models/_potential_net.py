@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Sequence
-from contextlib import redirect_stdout
+from contextlib import AbstractContextManager, nullcontext, redirect_stdout
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -74,10 +74,10 @@ class Network(torch.nn.Module):
 
         One pass backward gives forces and stress: the derivatives by fractional coordinates and by the lattice.
         """
-        graphs = [_on(graph, self.device) for graph in graphs]
+        graphs = [graph_on(graph, self.device) for graph in graphs]
         counts = torch.tensor([len(g.atomic_number) for g in graphs], device=self.device)
         # Forces are differences of large numbers: in half precision little is left of them.
-        with torch.enable_grad(), warnings.catch_warnings(), torch.autocast(self.device.type, enabled=False):
+        with torch.enable_grad(), warnings.catch_warnings(), exact(self.device):
             # CHGNet takes the volume, which it does not differentiate, out of a tensor that could be.
             warnings.filterwarnings("ignore", "Converting a tensor with requires_grad=True to a scalar", UserWarning)
             made = self.net(graphs, task="e", return_atom_feas=True)
@@ -123,13 +123,20 @@ def boxed(structure: Structure) -> tuple[Array, Array]:
     return np.asarray(atoms.cell.array), np.asarray(atoms.positions)
 
 
-def _on(graph: Any, device: torch.device) -> Any:
+def exact(device: torch.device) -> AbstractContextManager[Any]:
+    """No half precision in here, where the device has it."""
+    known = torch.amp.is_autocast_available(device.type)
+    return torch.autocast(device.type, enabled=False) if known else nullcontext()
+
+
+def graph_on(graph: Any, device: torch.device) -> Any:
+    """The graph on that device; itself where it is there."""
     if graph.lattice.device == device:
         return graph
-    moved = graph.to(device)
+    there = graph.to(device)
     for name in ("atom_frac_coord", "lattice"):
-        setattr(moved, name, getattr(moved, name).detach().requires_grad_())
-    return moved
+        setattr(there, name, getattr(there, name).detach().requires_grad_())
+    return there
 
 
 # ------------------------------------------------------------------ where networks come from

@@ -12,7 +12,7 @@ import torch
 
 from . import _potential_familiar as familiar
 from ._potential_data import Array, Labelled, Structure, shifted
-from ._potential_net import CUTOFF, Answer, Network
+from ._potential_net import CUTOFF, Answer, Network, graph_on
 
 HUBER = 0.1
 """Errors beyond this (eV an atom, eV/angstrom, eV/angstrom**3) count by their size and no more by its square."""
@@ -74,6 +74,14 @@ class _Targets:
     forces: list[torch.Tensor]
     stress: list[torch.Tensor | None]
 
+    def go(self, device: torch.device) -> None:
+        """Go there, where they stay."""
+        if not self.forces or self.forces[0].device == device:
+            return
+        self.graphs[:] = [graph_on(graph, device) for graph in self.graphs]
+        self.forces[:] = [forces.to(device) for forces in self.forces]
+        self.stress[:] = [None if stress is None else stress.to(device) for stress in self.stress]
+
 
 def _targets(network: Network, labelled: Sequence[Labelled], shift: Array) -> _Targets:
     energy = [s.energy / len(s) for s in labelled] - shifted(labelled, shift) if labelled else np.zeros(0)
@@ -118,7 +126,7 @@ class Learning:
         self._train = _targets(network, train, shift)
         self._validation = _targets(network, validation, shift)
         self._rehearsed = _from_network(network, rehearsed, weights.stress > 0)
-        self._known = [self._train.graphs[i] for i in _spread(len(train), KNOWN)]
+        self._known = _spread(len(train), KNOWN)
         self.frozen = _asked_frozen(network, freeze) | self._idle()
 
     def __len__(self) -> int:
@@ -126,6 +134,7 @@ class Learning:
 
     def loss(self, chosen: Sequence[int], seed: int) -> torch.Tensor:
         """The mean loss of these structures, and with it that of what is rehearsed beside each of them."""
+        self._go()
         total, added = self._of(self._train, chosen).sum(), self._drawn(chosen, seed)
         if added:
             total = total + self._of(self._rehearsed, added, sharp=SHARP).sum()
@@ -137,11 +146,12 @@ class Learning:
 
     def validate(self) -> float:
         """The mean loss on the validation. What is familiar, and how wrong, is worked out anew for these weights."""
-        known = ask(self._network, self._known)
+        self._go()
+        known = ask(self._network, [self._train.graphs[i] for i in self._known])
         held = ask(self._network, self._validation.graphs)
         mean, whiten = familiar.whitening(np.concatenate(known.features))
         apart = [familiar.distances(f, mean, whiten) for f in [*held.features, *known.features]]
-        errors = np.concatenate([f - t.numpy() for f, t in zip(held.forces, self._validation.forces, strict=True)])
+        errors = np.concatenate([f - _numpy(t) for f, t in zip(held.forces, self._validation.forces, strict=True)])
         of_held = np.concatenate(apart[: len(held.features)])
         for name, value in (
             ("mean", mean), ("whiten", whiten), ("limit", familiar.limit_of(apart)),
@@ -157,6 +167,10 @@ class Learning:
     def config(self) -> dict[str, Any]:
         """What the potential needs besides its weights."""
         return self._config
+
+    def _go(self) -> None:
+        for targets in (self._train, self._validation, self._rehearsed):
+            targets.go(self._network.device)
 
     def _drawn(self, chosen: Sequence[int], seed: int) -> list[int]:
         """What is rehearsed beside these: drawn for each by itself, so that any share of a batch draws its own."""
@@ -179,7 +193,7 @@ class Learning:
         energy = torch.tensor([targets.energy[i] for i in chosen], device=device)
         loss = self._weights.energy * _huber(answer.energy - energy, sharp)
         counts = [len(targets.forces[i]) for i in chosen]
-        wrong = _huber(answer.forces - torch.cat([targets.forces[i] for i in chosen]).to(device), sharp)
+        wrong = _huber(answer.forces - torch.cat([targets.forces[i] for i in chosen]), sharp)
         loss = loss + self._weights.force * torch.stack([w.mean() for w in torch.split(wrong, counts)])
         if stressed:
             loss = loss + self._weights.stress * self._stress(answer, [targets.stress[i] for i in chosen], sharp)
@@ -188,7 +202,7 @@ class Learning:
     def _stress(self, answer: Answer, labels: Sequence[torch.Tensor | None], sharp: float) -> torch.Tensor:
         assert answer.stress is not None
         parts = [
-            answer.energy.new_zeros(()) if label is None else _huber(told - label.to(told.device), sharp).mean()
+            answer.energy.new_zeros(()) if label is None else _huber(told - label, sharp).mean()
             for told, label in zip(answer.stress, labels, strict=True)
         ]
         return torch.stack(parts)
