@@ -343,9 +343,14 @@ class App:
         if name not in self._facilities:
             options: dict[str, Any] = dict(self.settings.facilities.get(name, {}))
             options.setdefault("slots", max(slots, os.cpu_count() or 1))
-            root = self.settings.data_dir / "facilities" / name
+            root = self._facility_root(name)
             self._facilities[name] = make_facility(self.kind(name), root, self.assets.root, options)
         return self._facilities[name]
+
+    def _facility_root(self, name: str) -> Path:
+        """Where a facility works: below the data directory, unless the settings say otherwise."""
+        own = self.settings.facilities.get(name, {}).get("root")
+        return Path(str(own)) if own else self.settings.data_dir / "facilities" / name
 
     @property
     def laboratories(self) -> list[str]:
@@ -450,8 +455,8 @@ class App:
         from .facilities.compute import checkpoint_of
         from .models.work import PROGRESS
 
-        root = self.settings.data_dir / "facilities" / action.facility
         try:
+            root = self._facility_root(action.facility)
             return (checkpoint_of(root, action.id) / PROGRESS).read_text().splitlines()
         except FileNotFoundError:
             return []

@@ -6,7 +6,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from firstlight.app import App
 from firstlight.testing.iri import IriServer
 from firstlight.testing.slurm import SlurmBox, available
 
+PLUGIN = Path(__file__).parents[1] / "models" / "plugin"
 PROGRAM = [sys.executable, "-c", "from firstlight.cli import main; main()"]
 NEEDS = {"critical-materials": "phreeqc", "fusion": "vmecpp", "batch": "", "pilots": "parsl", "site": "httpx"}
 TRIALS = 4
@@ -26,11 +28,14 @@ kind = "slurm"
 python = "{python}"
 poll = 0.2
 duration = 300
+root = "{root}"
+setup = "{setup}"
 
 [facilities.pilots]
 kind = "parsl"
 provider = "slurm"
 workers = 2
+setup = "{setup}"
 
 [facilities.site]
 kind = "iri"
@@ -41,6 +46,7 @@ token = "{token}"
 workdir = "{workdir}"
 python = "{python}"
 poll = 0.1
+setup = "{setup}"
 """
 
 
@@ -51,7 +57,14 @@ class World:
         self.home, self.box, self.environment = path / "home", box, os.environ | box.environment
         self.home.mkdir()
         (self.home / "firstlight.toml").write_text(
-            SETTINGS.format(python=sys.executable, url=server.url, token=server.token_file, workdir=server.workdir)
+            SETTINGS.format(
+                python=sys.executable,
+                url=server.url,
+                token=server.token_file,
+                workdir=server.workdir,
+                root=path / "scratch",
+                setup=f"export PYTHONPATH={PLUGIN}:$PYTHONPATH",
+            )  # fmt: skip
         )
         self._seen: dict[tuple[str, str], dict[str, Any]] = {}
 
@@ -121,3 +134,77 @@ def test_a_probe_asks_for_what_it_is_told_to_ask_for(world: World) -> None:
     said = world.check("--queue", "nowhere")
     assert said.returncode == 6
     assert "refused: Slurm refused it: invalid partition specified: nowhere" in " ".join(said.stdout.split())
+
+
+# ------------------------------------------------------------------ models
+
+
+@pytest.fixture
+def home(world: World, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Its data directory, for whoever runs campaigns in this very process."""
+    pytest.importorskip("torch")
+    for name, value in world.box.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.syspath_prepend(PLUGIN)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    return world.home
+
+
+@pytest.fixture(scope="module")
+def weights(world: World, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], bytes]:
+    """Those that this process makes."""
+
+    @cache
+    def made() -> bytes:
+        from ..models.plugin import lines  # noqa: PLC0415 (it wants torch)
+        from ._training import here  # noqa: PLC0415
+
+        folder = tmp_path_factory.mktemp("here")
+        return here(world.home, folder, lines.write(folder / "lines.csv"))
+
+    return made
+
+
+@pytest.mark.parametrize("facility", ["pilots", "site"])
+def test_a_model_is_trained_elsewhere_as_it_is_here(
+    home: Path, weights: Callable[[], bytes], facility: str
+) -> None:  # fmt: skip
+    if importlib.util.find_spec(NEEDS[facility]) is None:
+        pytest.skip(f"{NEEDS[facility]} is not installed")
+    from ._training import there  # noqa: PLC0415
+
+    expected = weights()
+    assert there(home, facility)[0] == expected
+
+
+def test_a_job_whose_time_is_over_is_continued_by_another_as_if_nothing_had_been(
+    world: World, home: Path, weights: Callable[[], bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ._training import there  # noqa: PLC0415
+
+    expected, scratch, told = weights(), home.parent / "scratch", list[int]()
+    monkeypatch.setenv("LINES_PAUSE", "0.1")
+
+    def warn(said: list[dict[str, Any]]) -> None:
+        if said and not told:
+            told.append(said[-1]["step"])
+            for job in world.box.run("squeue", "--noheader", "--states=RUNNING", "--format=%i").split():
+                world.box.run("scancel", "--batch", "--signal=USR1", job)
+
+    made, report = there(home, "batch", warn)
+    assert made == expected
+    assert told == [10], "how far it has come is seen while it runs, also where a facility works elsewhere"
+    (run,) = (scratch / "actions").glob("train-line-*")
+    assert len(list(run.glob("attempt-*.left"))) == 1 and len(list(run.glob("attempt-*.log"))) == 2
+    steps = [json.loads(line)["step"] for line in (run / "checkpoint" / "progress.jsonl").read_text().splitlines()]
+    assert steps == [10, 20, 30, 40], "nothing was done twice"
+    assert report.compute.tokens == 40 * 16
+
+
+def test_two_processes_of_a_job_train_one_model(home: Path, weights: Callable[[], bytes]) -> None:
+    from ._training import there  # noqa: PLC0415
+
+    weights()
+    _, report = there(home, "batch", resources={"processes": 2})
+    assert report.compute.world == 2 and report.compute.tokens == 40 * 16
+    assert report.curve.best < 0.1 * report.curve.first

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import signal
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,7 @@ class Learnable:
             os.kill(os.getpid(), signal.SIGKILL)
         if os.environ.get("LINES_WARN") and seed % 1_000_003 == int(os.environ["LINES_WARN"]):
             os.kill(os.getpid(), signal.SIGUSR1)
+        time.sleep(float(os.environ.get("LINES_PAUSE", "0")))  # So that somebody can come in between.
         x, y = (a[chosen] for a in self.train)
         found: torch.Tensor = ((self.module(x) - y) ** 2).mean()
         return found
