@@ -64,7 +64,7 @@ class World:
                 workdir=server.workdir,
                 root=path / "scratch",
                 setup=f"export PYTHONPATH={PLUGIN}:$PYTHONPATH",
-            )  # fmt: skip
+            )
         )
         self._seen: dict[tuple[str, str], dict[str, Any]] = {}
 

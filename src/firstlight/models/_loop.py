@@ -99,7 +99,7 @@ def train(
     module = learnable.module.to(workers.device)
     for name, parameter in module.named_parameters():
         parameter.requires_grad_(name not in learnable.frozen)
-    begun = {name: parameter.detach().clone() for name, parameter in module.named_parameters()}
+    begun = {name: p.detach().to("cpu", copy=True) for name, p in module.named_parameters()}
     trained = {name: p for name, p in module.named_parameters() if p.requires_grad}
     if not trained:
         raise Unchanged("every parameter is frozen: there is nothing to train")
@@ -173,11 +173,12 @@ def _step(
         group["lr"] = how.learning_rate * _rate(run.step, how)
     optimiser.zero_grad(set_to_none=False)
     share = torch.zeros((), device=workers.device)
-    if mine:
+    for at in range(0, len(mine), how.at_once or len(batch)):
+        piece = mine[at : at + (how.at_once or len(batch))]
         with torch.autocast(workers.device.type, dtype=torch.bfloat16) if mixed else nullcontext():
-            loss = learnable.loss(mine, seed) * (len(mine) / len(batch))
+            loss = learnable.loss(piece, seed) * (len(piece) / len(batch))
         loss.backward()  # type: ignore[no-untyped-call]
-        share = loss.detach().float()
+        share += loss.detach()
     # The loss, how many tokens, and whether somebody has been asked to stop.
     told = torch.tensor([0.0, learnable.work(mine), len(warnings)], dtype=torch.float32, device=share.device)
     told[0] = share
@@ -271,7 +272,7 @@ def _check(run: _Run, module: torch.nn.Module, begun: State, frozen: frozenset[s
     now = dict(module.named_parameters())
     if unknown := sorted(frozen - now.keys()):
         raise Unchanged(f"there are no parameters {', '.join(unknown)} to freeze")
-    same = {name for name, before in begun.items() if torch.equal(before, now[name].detach())}
+    same = {name for name, before in begun.items() if torch.equal(before, now[name].detach().cpu())}
     if idle := sorted(same - frozen):
         raise Unchanged(f"{', '.join(idle[:5])} did not change in {run.step} steps: nothing of the loss depends on it")
     if moved := sorted(frozen - same):

@@ -31,7 +31,8 @@ class Split(Value, frozen=True):
 class Training(Value, frozen=True):
     """How the loop trains: AdamW, a warm-up and a cosine down to nothing, an average of the weights as it goes.
 
-    `batch` is over all processes together. `average` is how much of the averaged weights stays at each step (0: the
+    `batch` is over all processes together; each looks at `at_once` of its share at a time (None: at all of it), which is
+    for the memory of its device and changes nothing but sums' last bits. `average` is how much of the averaged weights stays at each step (0: the
     last weights are released). `validate` is after how many steps it is judged and saved; `patience` how often it may
     be judged without getting better (None: to the end). `precision` "auto" is bf16 where the device multiplies more
     quickly in it (GPUs, and CPUs with AMX) and the family bears it.
@@ -39,6 +40,7 @@ class Training(Value, frozen=True):
 
     steps: int = 1_000
     batch: int = 32
+    at_once: int | None = None
     learning_rate: float = 1e-3
     warmup: int = 0
     weight_decay: float = 0.0
@@ -58,8 +60,9 @@ class Training(Value, frozen=True):
                 "training: learning_rate and clip must be more than 0, weight_decay at least 0, average from 0 "
                 "to below 1"
             )
-        if self.patience is not None and self.patience < 1:
-            raise ValueError(f"training: patience must be at least 1, not {self.patience}")
+        for name in ("patience", "at_once"):
+            if (least := getattr(self, name)) is not None and least < 1:
+                raise ValueError(f"training: {name} must be at least 1, not {least}")
 
 
 class Gate(Value, frozen=True):

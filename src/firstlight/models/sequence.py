@@ -8,7 +8,9 @@ from collections.abc import Sequence as Several
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
+from msgspec.structs import replace
 
 from firstlight.core import Value
 
@@ -17,18 +19,23 @@ from ._options import read_options
 from ._release import CONFIG, WEIGHTS
 from ._sequence_read import SUFFIXES, read_sequences
 from ._weights import read_weights
+from .scale import dial
 
 if TYPE_CHECKING:
     from ._sequence_net import SequenceLearner, SequenceModel
 
 
 class SequenceOptions(Value, frozen=True):
-    """How large it is (about 12 x layers x width^2 weights), and how long a sequence may be (residues)."""
+    """How large it is (about 12 x layers x width^2 weights), and how long a sequence may be (residues).
+
+    `depth` is one number for all of it instead: so many layers, 64 times as wide, with a head for each 64.
+    """
 
     width: int = 128
     layers: int = 5
     heads: int = 4
     longest: int = 512
+    depth: int | None = None
 
     def __post_init__(self) -> None:
         if min(self.width, self.layers, self.heads, self.longest) < 1 or self.width % self.heads:
@@ -46,7 +53,12 @@ class Sequence:
     suffixes = SUFFIXES
 
     def __init__(self, **options: object) -> None:
-        self.options = read_options(SequenceOptions, options, "sequence")
+        told = read_options(SequenceOptions, options, "sequence")
+        if told.depth is not None:
+            if both := {"width", "layers", "heads"} & options.keys():
+                raise ValueError(f"sequence: depth says what {', '.join(sorted(both))} would say: tell one or the other")
+            told = replace(told, **msgspec.to_builtins(dial(told.depth)))
+        self.options = told
 
     def read(self, items: Several[Item], files: Several[Path]) -> Examples:
         """The sequences in the FASTA files. Raises ValueError saying which file is none, or has one too long."""
