@@ -23,7 +23,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -205,11 +204,13 @@ def measure(name: str, args: argparse.Namespace, crew: Workers, peaks: dict[bool
 
 
 def _named(on: torch.device) -> str:
-    return platform.processor() or platform.machine() if on.type == "cpu" else getattr(torch, on.type).get_device_name(on)
+    if on.type == "cpu":
+        return platform.processor() or platform.machine()
+    return str(getattr(torch, on.type).get_device_name(on))
 
 
 HEAD = (
-    "| family | parameters | precision | batch | processes | a second | by the wall | plain torch | what the loop costs | "
+    "| family | parameters | precision | batch | processes | a second | by the wall | plain torch | the loop costs | "
     "FLOP each | MFU (of vendor's peak) |\n|---|---|---|---|---|---|---|---|---|---|---|"
 )
 
@@ -239,9 +240,7 @@ def main() -> None:
     )  # fmt: skip
     for name in args.families:
         for world in args.world:
-            lines.append(
-                measure(name, args, Workers(0, 1, on), peaks) if world == 1 else _several(name, world, peaks)
-            )
+            lines.append(measure(name, args, Workers(0, 1, on), peaks) if world == 1 else _several(name, world, peaks))
             print(lines[-1], flush=True)
     if args.out:
         args.out.write_text("\n".join(lines) + "\n")

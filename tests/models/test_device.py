@@ -32,7 +32,7 @@ def _table(folder: Path) -> Learnable:
 
 def _sequence(folder: Path) -> Learnable:
     draw = np.random.default_rng(0)
-    texts = ["".join(draw.choice(list("ACGU"), 20)) for _ in range(40)]
+    texts = ["".join(draw.choice(list("ACGU"), n % 20 + 5)) for n in range(40)]
     examples = Examples(texts, texts, texts)
     return Sequence(width=16, layers=1, heads=2, longest=32).begin(examples, examples.only(range(8)), None, 0)
 
@@ -66,6 +66,18 @@ def test_a_family_learns_elsewhere_as_it_does_here(made: Made, tmp_path: Path) -
     assert {t.device.type for t in there.weights.values()} == {"cpu"}
     if made is not _experiment:  # Each step takes other readings of its campaigns.
         assert again < 200, "the data are there already, and little more than their numbers goes again"
+
+
+@pytest.mark.parametrize("made", [_table, _sequence, _experiment])
+def test_a_batch_in_pieces_is_the_same_batch(made: Made, tmp_path: Path) -> None:
+    learnable = made(tmp_path)
+    pieces = [float(learnable.loss([i], 1).detach()) for i in (0, 2, 3)]
+    assert float(learnable.loss([0, 2, 3], 1).detach()) == pytest.approx(np.mean(pieces), rel=1e-4)
+    for at_once in (None, 1):
+        how = Training(steps=1, batch=3, validate=1, at_once=at_once)
+        curve = _loop.train(made(tmp_path), how, Workers(0, 1, torch.device("cpu"))).curve
+        pieces.append(curve[-1].validation)
+    assert pieces[-1] == pytest.approx(pieces[-2], rel=1e-4)
 
 
 def test_what_stays_behind_is_found() -> None:

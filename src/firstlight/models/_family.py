@@ -91,7 +91,8 @@ class Learnable(Protocol):
         ...
 
     def loss(self, chosen: Sequence[int], seed: int) -> torch.Tensor:
-        """The mean loss of these examples: a scalar that can be differentiated.
+        """The mean loss of these examples: a scalar that can be differentiated, and a mean in the strict sense, so that
+        a batch may be looked at in pieces, by one process or many.
 
         Whatever is drawn is drawn from `seed` and the numbers of the examples alone, so that a run that goes on after
         a crash, or in another number of processes, is the same run.

@@ -80,15 +80,16 @@ class SequenceLearner:
     def __init__(self, module: Network, config: dict[str, Any], train: Sequence[str], held: Sequence[str]) -> None:
         self.module, self._config = module, config
         self._lengths, self._held_lengths = [len(s) for s in train], [len(s) for s in held]
+        self._mean = sum(self._lengths) / len(self._lengths)
         self._train, self._held = (Data(tokens(s, config["alphabet"], config["longest"])) for s in (train, held))
 
     def __len__(self) -> int:
         return len(self._train)
 
     def loss(self, chosen: Sequence[int], seed: int) -> torch.Tensor:
-        """Cross entropy a residue (nats); nothing is drawn."""
-        total, count = self._losses(self._train, self._lengths, chosen)
-        return total.sum() / count.sum()
+        """Cross entropy (nats) of a sequence, over the mean length of all: as much a residue. Nothing is drawn."""
+        total, _ = self._losses(self._train, self._lengths, chosen)
+        return total.mean() / self._mean
 
     def work(self, chosen: Sequence[int]) -> int:
         """Residues."""

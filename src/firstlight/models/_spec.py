@@ -31,11 +31,11 @@ class Split(Value, frozen=True):
 class Training(Value, frozen=True):
     """How the loop trains: AdamW, a warm-up and a cosine down to nothing, an average of the weights as it goes.
 
-    `batch` is over all processes together; each looks at `at_once` of its share at a time (None: at all of it), which is
-    for the memory of its device and changes nothing but sums' last bits. `average` is how much of the averaged weights stays at each step (0: the
-    last weights are released). `validate` is after how many steps it is judged and saved; `patience` how often it may
-    be judged without getting better (None: to the end). `precision` "auto" is bf16 where the device multiplies more
-    quickly in it (GPUs, and CPUs with AMX) and the family bears it.
+    `batch` is over all processes together; each looks at `at_once` of its share at a time (None: at all of it), for the
+    memory of its device: but for rounding it is the same. `average` is how much of the averaged weights stays at each
+    step (0: the last weights are released). `validate` is after how many steps it is judged and saved; `patience` how
+    often it may be judged without getting better (None: to the end). `precision` "auto" is bf16 where the device
+    multiplies more quickly in it (GPUs, and CPUs with AMX) and the family bears it.
     """
 
     steps: int = 1_000

@@ -79,6 +79,7 @@ class TableLearner:
         for name, parameter in module.named_parameters():
             parameter.requires_grad_(name not in frozen)
         self._train = Data(*(torch.tensor(array, dtype=torch.float32) for array in train))
+        self._known = max(float(np.isfinite(train[1]).sum(1).mean()), 1e-9)  # Targets of a row, on average.
         self._validation = validation
 
     def __len__(self) -> int:
@@ -91,7 +92,7 @@ class TableLearner:
         known = ~torch.isnan(y)
         off = torch.where(known, y, 0.0) - mean
         loss = 0.5 * (variance.log() + off**2 / variance) * variance.detach().sqrt()
-        return torch.where(known, loss, 0.0).sum() / (known.sum().clamp(min=1) * len(mean))
+        return torch.where(known, loss, 0.0).sum() / (self._known * len(chosen) * len(mean))
 
     def work(self, chosen: Sequence[int]) -> int:
         """Rows."""

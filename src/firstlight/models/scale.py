@@ -86,9 +86,12 @@ class Machine(Value, frozen=True):
 
 
 class Takes(Value, frozen=True):
-    """What a plan takes on a machine, of which it uses so many `devices`. `talking` is the part of the time in which gradients are summed, `checkpoint` is
-    in bytes, `every` how often one is best written (seconds), `lost` the part of the time that goes into checkpoints
-    and into what failures undo, and `jobs` in how many it is done."""
+    """What a plan takes on a machine, of which it uses so many `devices`.
+
+    `talking` is the part of the time in which gradients are summed, `checkpoint` is in bytes, `every` how often one is
+    best written (seconds), `lost` the part of the time that goes into checkpoints and into what failures undo, and
+    `jobs` in how many it is done.
+    """
 
     devices: int
     hours: float
@@ -103,8 +106,12 @@ class Takes(Value, frozen=True):
 
 
 _H100 = "NVIDIA's data sheet: 989 TFLOP/s, 80 GB, 700 W (1,275 W with an eighth of a DGX); MFU and failures: Llama 3"
-_FRONTIER = "OLCF: 9,408 nodes of 8 GCDs, 4 x 25 GB/s; AMD: 383 TFLOP/s an MI250X; TOP500: 24.6 MW; MFU: arXiv 2312.12705"
-_AURORA = "ALCF: 10,624 nodes of 12 tiles, 8 x 25 GB/s, 273 TFLOP/s measured a tile; TOP500: 38.7 MW; MFU: nobody's, a guess"
+_FRONTIER = (
+    "OLCF: 9,408 nodes of 8 GCDs, 4 x 25 GB/s; AMD: 383 TFLOP/s an MI250X; TOP500: 24.6 MW; MFU: arXiv 2312.12705"
+)
+_AURORA = (
+    "ALCF: 10,624 nodes of 12 tiles, 8 x 25 GB/s, 273 TFLOP/s measured a tile; TOP500: 38.7 MW; MFU: nobody's, a guess"
+)
 MACHINES = {
     "one H100": Machine(devices=1, peak=989e12, memory=80e9, watts=1275.0, source=_H100),
     "one H200": Machine(devices=1, peak=989e12, memory=141e9, watts=1275.0, source=f"as an H100, with 141 GB; {_H100}"),
@@ -177,9 +184,31 @@ def takes(plan: Plan, machine: Machine, walltime: float = 2.0, warning: float = 
     lost = saving / every + every / (2.0 * between)
     hours = plan.steps * (computing + talking) * (1.0 + lost) / 3600.0
     return Takes(
-        devices=devices, hours=hours, device_hours=hours * devices, kilowatt_hours=hours * devices * machine.watts / 1e3,
+        devices=devices, hours=hours, device_hours=hours * devices,
+        kilowatt_hours=hours * devices * machine.watts / 1e3,
         talking=talking / (computing + talking), checkpoint=kept, every=every, lost=lost,
         jobs=math.ceil(hours / (walltime - warning)), fits=TRAINED_BYTES * plan.parameters <= 0.7 * machine.memory,
+    )  # fmt: skip
+
+
+class Whole(Value, frozen=True):
+    """What every device of a machine would take together, were nothing in their way: hours, gigawatt-hours, hours
+    between two failures of any node, and bytes of state (of weights, gradients and moments) on each device."""
+
+    hours: float
+    gigawatt_hours: float
+    between_failures: float
+    bytes_each: float
+
+
+def whole(parameters: float, tokens: float, machine: Machine) -> Whole:
+    """6 N D on all of a machine, with its state in pieces: the bound, which the loop does not reach (it keeps all of a
+    model on every device)."""
+    hours = 6.0 * parameters * tokens / (machine.devices * machine.peak * machine.mfu) / 3600.0
+    return Whole(
+        hours=hours, gigawatt_hours=hours * machine.devices * machine.watts / 1e9,
+        between_failures=machine.life * machine.node / machine.devices,
+        bytes_each=TRAINED_BYTES * parameters / machine.devices,
     )  # fmt: skip
 
 

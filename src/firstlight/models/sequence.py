@@ -56,7 +56,9 @@ class Sequence:
         told = read_options(SequenceOptions, options, "sequence")
         if told.depth is not None:
             if both := {"width", "layers", "heads"} & options.keys():
-                raise ValueError(f"sequence: depth says what {', '.join(sorted(both))} would say: tell one or the other")
+                raise ValueError(
+                    f"sequence: depth says what {', '.join(sorted(both))} would say: tell one or the other"
+                )
             told = replace(told, **msgspec.to_builtins(dial(told.depth)))
         self.options = told
 
