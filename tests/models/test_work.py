@@ -1,9 +1,9 @@
 """Training as a facility performs it: releases, crashes, warnings, several processes, and what is refused."""
 
 import json
-import os
+import multiprocessing
+import multiprocessing.process
 import signal
-import subprocess
 import sys
 from collections.abc import Mapping
 from importlib import import_module
@@ -26,11 +26,17 @@ from firstlight.models._spec import Order, Split, Training
 from .plugin import lines
 
 HERE = Path(__file__).parent / "plugin"
-PROGRAM = [
-    sys.executable, "-c",
-    "import sys, json; sys.path.insert(0, sys.argv[1]); from firstlight.models.work import train; "
-    "train({}, order=json.loads(sys.argv[2]), **json.loads(sys.argv[3]))",
-]  # fmt: skip
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["firstlight.models._loop"])  # So that torch is loaded once for all of them.
+PROGRAM = """
+import os, sys, torch
+torch.set_num_threads(1)
+os.chdir(folder)
+os.environ.update(environment)
+sys.path.insert(0, here)
+from firstlight.models.work import train
+train({}, order=order, **files)
+"""
 RELEASE = ("model.safetensors", "config.json", "report.json", "curve.json")
 
 
@@ -56,21 +62,24 @@ def _parent(folder: Path) -> dict[str, Any]:
     return {"parent_config": str(folder / "config.json"), "parent_weights": str(folder / "model.safetensors")}
 
 
-def _run(
-    folder: Path, order: Mapping[str, Any], environment: Mapping[str, str] | None = None, **files: str
-) -> subprocess.CompletedProcess[str]:  # fmt: skip
+def _started(
+    folder: Path, order: Mapping[str, Any], environment: Mapping[str, str], **files: str
+) -> "multiprocessing.process.BaseProcess":  # fmt: skip
     """In a process of its own, as a facility calls it; the checkpoint folder stays from attempt to attempt."""
-    folder.mkdir(exist_ok=True)
-    (folder / "checkpoint").mkdir(exist_ok=True)
-    data = lines.write(folder / "data_0")
-    return subprocess.run(
-        [*PROGRAM, str(HERE), json.dumps(order), json.dumps({"data_0": str(data)} | files)],
-        cwd=folder, capture_output=True, text=True, check=False, timeout=120,
-        env={
-            **os.environ, "FIRSTLIGHT_CHECKPOINT": str(folder / "checkpoint"), "OMP_NUM_THREADS": "1",
-            **(environment or {}),
-        },
-    )  # fmt: skip
+    (folder / "checkpoint").mkdir(parents=True, exist_ok=True)
+    told = {
+        "folder": str(folder), "here": str(HERE), "order": order,
+        "files": {"data_0": str(lines.write(folder / "data_0"))} | files,
+        "environment": {"FIRSTLIGHT_CHECKPOINT": str(folder / "checkpoint"), **environment},
+    }  # fmt: skip
+    process = PROCESSES.Process(target=exec, args=(PROGRAM, told))
+    process.start()
+    return process
+
+
+def _ended(process: "multiprocessing.process.BaseProcess") -> int | None:
+    process.join(120)
+    return process.exitcode
 
 
 def _train(
@@ -99,7 +108,7 @@ def test_killed_and_taken_up_again_it_is_the_same_run_to_the_last_bit(
     order, whole, killed = _order(), tmp_path / "whole", tmp_path / "killed"
     _train(whole, monkeypatch, order)
     for step in ("25", "33"):  # Between two checkpoints, and twice.
-        assert _run(killed, order, {"LINES_KILL": step}).returncode == -signal.SIGKILL
+        assert _ended(_started(killed, order, {"LINES_KILL": step})) == -signal.SIGKILL
     _train(killed, monkeypatch, order)
     assert _curve(killed) == _curve(whole)
     assert (killed / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
@@ -109,10 +118,11 @@ def test_killed_and_taken_up_again_it_is_the_same_run_to_the_last_bit(
     assert report.compute.tokens == 40 * 16
 
 
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
 def test_warned_that_its_time_is_nearly_over_it_saves_and_asks_to_be_continued(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:  # fmt: skip
-    order, whole, warned = _order(), tmp_path / "whole", tmp_path / "warned"
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str
+) -> None:
+    order, whole, warned = _order(training={"precision": precision}), tmp_path / "whole", tmp_path / "warned"
     _train(whole, monkeypatch, order)
     with pytest.raises(SystemExit) as stopped:
         _train(warned, monkeypatch, order, warn=17)
@@ -121,6 +131,7 @@ def test_warned_that_its_time_is_nearly_over_it_saves_and_asks_to_be_continued(
     assert kept[-1] == "step-000000000018.safetensors"
     _train(warned, monkeypatch, order)
     assert _curve(warned) == _curve(whole)
+    assert read_report(warned).compute.precision == precision
 
 
 def test_a_checkpoint_of_another_order_is_not_taken_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,20 +146,11 @@ def test_a_checkpoint_of_another_order_is_not_taken_up(tmp_path: Path, monkeypat
 def test_two_processes_train_as_one_does_and_go_on_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     order, one, two = _order(), tmp_path / "one", tmp_path / "two"
     _train(one, monkeypatch, order)
-    (two / "checkpoint").mkdir(parents=True)
-    lines.write(two / "data_0")
     started = [
-        subprocess.Popen(
-            [*PROGRAM, str(HERE), json.dumps(order), json.dumps({"data_0": "data_0"})], cwd=two,
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            env=os.environ | {
-                "RANK": str(rank), "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1", "LINES_WARN": "17",
-                "FIRSTLIGHT_CHECKPOINT": str(two / "checkpoint"),
-            },
-        )
+        _started(two, order, {"RANK": str(rank), "WORLD_SIZE": "2", "LINES_WARN": "17"}, data_0="data_0")
         for rank in (0, 1)
-    ]  # fmt: skip
-    assert [process.wait(timeout=120) for process in started] == [work.CONTINUED, work.CONTINUED]
+    ]
+    assert [_ended(process) for process in started] == [work.CONTINUED, work.CONTINUED]
     # The next attempt has one process: another size of the world, the same run.
     _train(two, monkeypatch, order)
     for a, b in zip(_curve(two), _curve(one), strict=True):
