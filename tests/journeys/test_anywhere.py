@@ -173,17 +173,19 @@ def test_a_model_is_trained_elsewhere_as_it_is_here(
         pytest.skip(f"{NEEDS[facility]} is not installed")
     from ._training import there  # noqa: PLC0415
 
-    expected = weights()
-    assert there(home, facility)[0] == expected
+    expected, seen = weights(), list[int]()
+    slow = {"pause": 0.3}  # So long that one comes to look.
+    made, _ = there(home, facility, lambda said: seen.extend(line["step"] for line in said), options=slow)
+    assert made == expected
+    assert set(seen) & {10, 20, 30}, "how far it has come is seen while it runs"
 
 
 def test_a_job_whose_time_is_over_is_continued_by_another_as_if_nothing_had_been(
-    world: World, home: Path, weights: Callable[[], bytes], monkeypatch: pytest.MonkeyPatch
-) -> None:
+    world: World, home: Path, weights: Callable[[], bytes]
+) -> None:  # fmt: skip
     from ._training import there  # noqa: PLC0415
 
     expected, scratch, told = weights(), home.parent / "scratch", list[int]()
-    monkeypatch.setenv("LINES_PAUSE", "0.1")
 
     def warn(said: list[dict[str, Any]]) -> None:
         if said and not told:
@@ -191,7 +193,7 @@ def test_a_job_whose_time_is_over_is_continued_by_another_as_if_nothing_had_been
             for job in world.box.run("squeue", "--noheader", "--states=RUNNING", "--format=%i").split():
                 world.box.run("scancel", "--batch", "--signal=USR1", job)
 
-    made, report = there(home, "batch", warn)
+    made, report = there(home, "batch", warn, options={"pause": 0.1})
     assert made == expected
     assert told == [10], "how far it has come is seen while it runs, also where a facility works elsewhere"
     (run,) = (scratch / "actions").glob("train-line-*")

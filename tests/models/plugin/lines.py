@@ -44,7 +44,7 @@ class Learnable:
             os.kill(os.getpid(), signal.SIGKILL)
         if os.environ.get("LINES_WARN") and seed % 1_000_003 == int(os.environ["LINES_WARN"]):
             os.kill(os.getpid(), signal.SIGUSR1)
-        time.sleep(float(os.environ.get("LINES_PAUSE", "0")))  # So that somebody can come in between.
+        time.sleep(self.family.pause)  # So that somebody can come in between.
         x, y = (a[chosen] for a in self.train)
         found: torch.Tensor = ((self.module(x) - y) ** 2).mean()
         return found
@@ -64,8 +64,8 @@ class Lines:
     metric = "error"
     suffixes = (".csv",)
 
-    def __init__(self, *, width: int = 8, freeze: Sequence[str] = (), start: str = "") -> None:
-        self.width, self.freeze, self.start = width, tuple(freeze), start
+    def __init__(self, *, width: int = 8, freeze: Sequence[str] = (), start: str = "", pause: float = 0.0) -> None:
+        self.width, self.freeze, self.start, self.pause = width, tuple(freeze), start, pause
 
     def read(self, items: Sequence[Item], files: Sequence[Path]) -> Examples:
         lines = sorted(line for file in files for line in file.read_text().split())

@@ -27,6 +27,10 @@ from ._standing import Look, refusal
 LIVE = ("new", "queued", "held", "active")
 PAGE = 1000
 INVALID = (400, 413, 422)
+PROGRESS = "checkpoint/progress.jsonl"
+"""Where an action may say how far it has come, in its run directory: a line each time."""
+HEARD = 5.0
+"""Seconds between two looks at what actions say of themselves, however many there are."""
 _KEYS = uuid.UUID("8c0e35a3-2a0f-4a4c-9df5-6f3b7a3e41d0")
 
 
@@ -76,6 +80,7 @@ class IriFacility:
         self._launched: dict[str, float] = {}
         self._told: dict[str, float] = {}
         self._traces: dict[str, str] = {}
+        self._heard = time.monotonic()
 
     @property
     def slots(self) -> int:
@@ -115,6 +120,7 @@ class IriFacility:
                     gone_since, vain = math.inf, vain + (not again)
                     await self._without_result(run, permit, gone, again, vain)
                 else:
+                    await self._hear(run, native)
                     await asyncio.sleep(self._poll)
         return outcome
 
@@ -270,6 +276,17 @@ class IriFacility:
         # A list that is older than the job says nothing of it.
         return "new" if self._launched.get(native, -math.inf) >= self._listed else None
 
+    async def _hear(self, run: RunDirectory, native: str) -> None:
+        """Have here the last of what an action that runs says of itself. Of one at a time, whoever comes first: it costs
+        the facility the same with one of them and with thousands."""
+        shared, state = isinstance(self._files, SharedFiles), self._states.get(native, {}).get("state")
+        if shared or state != "active" or time.monotonic() - self._heard < max(self._poll, HEARD):
+            return
+        self._heard = time.monotonic()
+        with contextlib.suppress(Unavailable, Refused):
+            said = (await self._files.log(run, PROGRESS)).splitlines()
+            await asyncio.to_thread(_keep_lines, run.path / PROGRESS, said)
+
     async def _gone(self, native: str) -> dict[str, Any] | None:
         """What is said of a job that is not listed; None where it lives after all."""
         try:
@@ -352,6 +369,15 @@ def _understood() -> Iterator[None]:
         yield
     except Refused as error:
         raise Unavailable(f"the facility does not allow it: {error}") from None
+
+
+def _keep_lines(file: Path, lines: Sequence[str]) -> None:
+    """Those that are not there yet, after those that are."""
+    if lines:
+        file.parent.mkdir(exist_ok=True)
+        known = file.read_text().splitlines() if file.exists() else []
+        with file.open("a") as kept:
+            kept.writelines(f"{line}\n" for line in lines if line not in known)
 
 
 def _failure(error: Refused) -> Failure:
