@@ -15,11 +15,11 @@ _ACROSS = ("aten::_to_copy", "aten::copy_", "aten::index.")
 """Operations that may have tensors of two devices."""
 
 
-class Elsewhere(TorchDispatchMode):  # type: ignore[misc]
+class Elsewhere(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Performs every operation on the values, too; `moved` counts the bytes that come from the CPU."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.moved = 0
         self._made = _Made()
         # The storage on "meta" (which lives as long as this does, so that its number is nobody else's), and the real.
@@ -50,13 +50,13 @@ class Elsewhere(TorchDispatchMode):  # type: ignore[misc]
         return made
 
     def __enter__(self) -> "Elsewhere":
-        self._made.__enter__()
-        super().__enter__()
+        self._made.__enter__()  # type: ignore[no-untyped-call]
+        super().__enter__()  # type: ignore[no-untyped-call]
         return self
 
     def __exit__(self, *why: Any) -> None:
-        super().__exit__(*why)
-        self._made.__exit__(*why)
+        super().__exit__(*why)  # type: ignore[no-untyped-call]
+        self._made.__exit__(*why)  # type: ignore[no-untyped-call]
 
     def _value(self, argument: Any) -> Any:
         if not isinstance(argument, torch.Tensor) or argument.device != DEVICE:
@@ -72,7 +72,7 @@ class Elsewhere(TorchDispatchMode):  # type: ignore[misc]
             self._kept[storage._cdata] = storage, laid.copy_(real).untyped_storage()
 
 
-class _Made(TorchFunctionMode):  # type: ignore[misc]
+class _Made(TorchFunctionMode):
     """What is made of numbers is made here and goes there: no operation tells of `torch.tensor(..., device=...)`."""
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

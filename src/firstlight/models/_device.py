@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 
@@ -33,7 +33,7 @@ def quick_in_bf16(device: torch.device) -> bool:
     these are the ones with tiles (AMX): others take many times as long (`benchmarks/train.py` says what it is here).
     """
     if device.type == "cpu":
-        known = getattr(torch.cpu, "get_capabilities", dict)()  # Older ones of torch do not tell.
+        known: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # Older ones of torch do not tell.
         return bool(known.get("amx_bf16", False))
     return device.type == "xpu" or (device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False))
 

@@ -194,7 +194,8 @@ def _step(
     run.losses.append(loss_now)
     if run.average:
         # Early on the average follows more quickly, or it would remember the start for long.
-        follow = get_ema_multi_avg_fn(min(how.average, (1.0 + run.step) / (10.0 + run.step)))
+        stays = min(how.average, (1.0 + run.step) / (10.0 + run.step))
+        follow = get_ema_multi_avg_fn(stays)  # type: ignore[no-untyped-call]
         follow(list(run.average.values()), [trained[name].detach() for name in run.average], run.step)
     return bool(stop > 0)
 

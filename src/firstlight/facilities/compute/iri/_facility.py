@@ -277,8 +277,10 @@ class IriFacility:
         return "new" if self._launched.get(native, -math.inf) >= self._listed else None
 
     async def _hear(self, run: RunDirectory, native: str) -> None:
-        """Have here the last of what an action that runs says of itself. Of one at a time, whoever comes first: it costs
-        the facility the same with one of them and with thousands."""
+        """Have here the last of what an action that runs says of itself.
+
+        Of one at a time, whoever comes first: it costs the facility the same with one of them and with thousands.
+        """
         shared, state = isinstance(self._files, SharedFiles), self._states.get(native, {}).get("state")
         if shared or state != "active" or time.monotonic() - self._heard < max(self._poll, HEARD):
             return
