@@ -54,7 +54,7 @@ def prepared(library: Library, registry: Registry, spec: TrainSpec) -> CampaignS
     except ValueError:
         others = ()  # They may be where it is trained: then it is settled when it is registered.
     licence(
-        spec.licence, [one.licence for one in (*(item for item, _ in chosen), *others)],
+        spec.licence, [*(item.licence for item, _ in chosen), *(one.licence for one in others)],
         parent.made.licence if parent else "",
     )  # fmt: skip
     order = Order(

@@ -30,7 +30,7 @@ def licence_of(report: Report, spec: TrainSpec, parent: Version | None = None) -
 
     Raises ValueError where the specification's would drop a condition of theirs.
     """
-    theirs = [one.licence for one in (*report.data, *report.inherited)]
+    theirs = [*(item.licence for item in report.data), *(weights.licence for weights in report.inherited)]
     return licence(spec.licence, theirs, parent.made.licence if parent else "")
 
 

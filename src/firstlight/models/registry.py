@@ -250,7 +250,7 @@ class Registry:
             spec.gate, report.metric, report.scores, parent=parent.id if parent else "",
             parent_scores=report.parent_scores, baselines=report.baselines, forgetting=report.forgetting,
         )  # fmt: skip
-        files = {CARD: card(report, spec, verdict, parent).encode()} | files
+        files.setdefault(CARD, card(report, spec, verdict, parent).encode())
         made = _registered(spec, report, files, verdict, parent, order)
         told = Kept(
             name=spec.name, title=spec.title or spec.name, description=spec.description, licence=made.licence,

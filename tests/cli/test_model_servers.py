@@ -1,4 +1,5 @@
-"""`firstlight model site` and `model together`: processes that train one model, each site behind its own gate."""
+"""Verbs that answer over HTTP, in processes of their own: sites that train one model, each behind its own gate, and a
+server of what is in production."""
 
 import json
 import os
@@ -16,7 +17,7 @@ import pytest
 from .test_model_train import Desk
 
 pytest.importorskip("torch")
-pytest.importorskip("httpx")
+httpx = pytest.importorskip("httpx")
 pytest.importorskip("uvicorn")
 
 PROGRAM = [sys.executable, "-c", "from firstlight.cli import main; main()"]
@@ -83,14 +84,21 @@ def sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[dict[str, 
             process.kill()
 
 
-def test_sites_train_one_model_each_behind_its_own_gate(sites: Any, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """The coordinator's, with a model to begin with in production."""
+    made = Site(tmp_path_factory.mktemp("desk") / "desk", "desk", 3)
+    (made.path / "start.yaml").write_text(START)
+    made.do("model", "train", str(made.path / "start.yaml"))
+    made.do("model", "promote", "start:1")
+    return made
+
+
+def test_sites_train_one_model_each_behind_its_own_gate(sites: Any, desk: Site) -> None:
     made, said = sites
     (id,) = (run["campaign"] for run in said["birch"]["runs"])
     assert said["birch"]["runs"][0]["waits"] == "May birch learn together with aspen?"
     assert said["aspen"]["runs"][0]["waits"] == ""
-    desk = Site(tmp_path / "desk", "desk", 3)
-    (desk.path / "start.yaml").write_text(START)
-    desk.do("model", "train", str(desk.path / "start.yaml"))
     places = "".join(f"  {name}: {{url: '{told['address']}', token: token}}\n" for name, told in said.items())
     spec = desk.path / "run.yaml"
     judged = "name: hardness\ndata: [steels]\ngate: {baselines: false, at_most: {rmse: 9}}\nlicence: CC-BY-4.0\n"
@@ -151,3 +159,53 @@ def test_what_is_wrong_with_a_site_is_said_before_it_begins(sites: Any, change: 
     file = aspen.path / "wrong.yaml"
     file.write_text((aspen.path / "site.yaml").read_text().replace(*change))
     assert said in aspen.fails("model", "site", str(file)).replace("\n", " ")
+
+
+# ------------------------------------------------------------------ what is in production
+
+
+@pytest.fixture
+def server(desk: Site) -> Iterator[Any]:
+    words = ["model", "serve", "--port", "0", "--token", str(desk.path / "token"), "--json"]
+    environment = {k: v for k, v in os.environ.items() if k != "FIRSTLIGHT_TOKEN"} | {"FIRSTLIGHT_HOME": str(desk.home)}
+    with subprocess.Popen([*PROGRAM, *words], env=environment, stdout=subprocess.PIPE, text=True) as process:
+        yield process
+        process.kill()
+
+
+def test_what_is_in_production_answers_until_it_is_revoked_and_the_server_ends_well(desk: Site, server: Any) -> None:
+    told = json.loads(server.stdout.readline())
+    assert [m["version"] for m in told["models"]] == ["start:1"] and told["address"].startswith("http://127.0.0.1:")
+    with httpx.Client(base_url=told["address"], trust_env=False, timeout=60) as client:
+        assert client.get("/models").status_code == 401
+        client.headers["authorization"] = f"Bearer {TOKEN}"
+        shown = client.get("/models/start").json()
+        assert set(shown["inputs"]) == {"temperature", "carbon"} and shown["card"].startswith("---")
+        assert shown["licence"] == "CC-BY-4.0" and shown["limits"]
+        asked = {"points": [{"temperature": 500.0, "carbon": 0.5}]}
+        (said,) = client.post("/models/start/predict", json=asked).json()["predictions"]
+        assert said["values"]["hardness"]["sigma"] > 0
+        desk.do("model", "revoke", "start:1", "--reason", "a leak")
+        refused = client.post("/models/start/predict", json=asked)
+        assert (refused.status_code, refused.json()["detail"]) == (410, "the model was revoked: a leak")
+        desk.do("model", "restore", "start:1", "--reason", "it was none")
+        assert client.post("/models/start/predict", json=asked).status_code == 200
+    server.send_signal(signal.SIGTERM)
+    assert server.wait(30) == 0
+
+
+def test_others_are_let_in_only_by_a_word_and_a_token(desk: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FIRSTLIGHT_TOKEN", raising=False)
+    there = ("model", "serve", "--host", "0.0.0.0")
+    assert "say so with --open" in desk.fails(*there)
+    assert "say so with --open" in desk.fails(*there, "--token", str(desk.path / "token"))
+    assert "give a token with --token" in desk.fails(*there, "--open")
+    loose = desk.path / "loose"
+    loose.write_text(TOKEN)
+    loose.chmod(0o644)
+    assert "can be read by others" in desk.fails("model", "serve", "--token", str(loose))
+    assert "there is no model 'strat'" in desk.fails("model", "serve", "strat")
+    monkeypatch.setenv("FIRSTLIGHT_TOKEN", "short")
+    assert "must be at least 16" in desk.fails("model", "serve")
+    monkeypatch.delenv("FIRSTLIGHT_TOKEN")
+    assert "no model is in production" in Desk(desk.path / "empty").fails("model", "serve")
