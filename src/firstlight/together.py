@@ -77,7 +77,10 @@ class Gate:
     def __call__(self, ask: "Ask") -> tuple[bool, str]:
         """Whether it may be answered, and why; called in a thread that has no loop."""
         agreed, why = self._agreed(ask)
-        return asyncio.run(self._judged(ask)) if agreed else (False, why)
+        try:
+            return asyncio.run(self._judged(ask)) if agreed else (False, why)
+        except (core.Held, core.Unavailable) as error:
+            return False, f"whether it may be answered cannot be told now: {error}"
 
     async def _judged(self, ask: "Ask") -> tuple[bool, str]:
         id = self._campaigns[ask.terms.run]

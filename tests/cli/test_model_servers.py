@@ -152,6 +152,7 @@ def test_sites_train_one_model_each_behind_its_own_gate(sites: Any, desk: Site) 
         (("[steels]", "[steals]"), "'steals' finds nothing"),
         (("127.0.0.1:0", "here"), "must be HOST:PORT"),
         (("token: token", "token: nothing"), "cannot be read from"),
+        (("token: token\n", ""), "what the coordinator must show"),
     ],
 )
 def test_what_is_wrong_with_a_site_is_said_before_it_begins(sites: Any, change: tuple[str, str], said: str) -> None:

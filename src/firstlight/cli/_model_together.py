@@ -38,6 +38,10 @@ def site(here: Here, spec: SiteFile, open_: Open = False) -> None:
     with _read_well():
         told = parts.together.read_site(spec, parts.config.read_document)
         secret = admission(told.host, open_, _beside(spec, told.token))
+        if not secret:
+            # Behind a proxy of this machine is the world.
+            said = f"{spec}: token: name a file with what the coordinator must show"
+            raise Problem(Exit.BAD_INPUT, said, hint="umask 077; openssl rand -hex 32 > coordinator-token")
         owner = parts.serve.read_token(_beside(spec, told.owner), variable="FIRSTLIGHT_OWNER_TOKEN")
         items, files, campaigns, waiting = asyncio.run(_enrolled(here, told))
         gate = parts.together.Gate(settings(here), told, campaigns)
