@@ -37,7 +37,7 @@ DATA := tests/catalog tests/cli/test_data.py tests/cli/test_datasets.py docs/how
 # Other people's optimisers are tested in their own environment.
 PEERS := tests/strategies/test_adapters.py
 # Tests of models train.
-MODELS := tests/models tests/cli/test_model.py tests/cli/test_model_train.py tests/journeys/test_model_in_the_loop.py
+MODELS := tests/models tests/cli/test_model.py tests/cli/test_model_train.py tests/cli/test_model_bundle.py tests/cli/test_model_servers.py tests/journeys/test_model_in_the_loop.py
 
 test-computers: $(VENV)/dev.stamp
 	$(BIN)/pytest -p no:cacheprovider $(COMPUTERS)

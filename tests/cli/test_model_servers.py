@@ -1,6 +1,7 @@
 """Verbs that answer over HTTP, in processes of their own: sites that train one model, each behind its own gate, and a
 server of what is in production."""
 
+import asyncio
 import json
 import os
 import signal
@@ -13,12 +14,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
+
+from firstlight import config
+from firstlight.app import App
 
 from .test_model_train import Desk
 
 pytest.importorskip("torch")
 httpx = pytest.importorskip("httpx")
 pytest.importorskip("uvicorn")
+
+from firstlight import together  # noqa: E402
+from firstlight.models.site import Ask  # noqa: E402
 
 PROGRAM = [sys.executable, "-c", "from firstlight.cli import main; main()"]
 TOKEN = "a-token-that-is-long-enough"
@@ -210,3 +218,35 @@ def test_others_are_let_in_only_by_a_word_and_a_token(desk: Site, monkeypatch: p
     assert "must be at least 16" in desk.fails("model", "serve")
     monkeypatch.delenv("FIRSTLIGHT_TOKEN")
     assert "no model is in production" in Desk(desk.path / "empty").fails("model", "serve")
+
+
+def test_a_part_that_is_refused_or_stopped_or_on_other_terms_gives_nothing(tmp_path: Path) -> None:
+    oak = Site(tmp_path / "oak", "oak", 4, "May oak?")
+    told = config.load_settings(oak.home, {})
+
+    def enrolled() -> tuple[str, together.Gate, Ask]:
+        spec = together.read_site(oak.path / "site.yaml", config.read_document)
+
+        async def enrol() -> dict[str, str]:
+            async with App.open(told) as app:
+                return (await together.enrol(app, spec))[2]
+
+        (id,) = asyncio.run(enrol()).values()
+        return id, together.Gate(told, spec, {spec.runs[0].run: id}), Ask(what="gradient", terms=spec.runs[0], round=1)
+
+    id, gate, ask = enrolled()
+    assert enrolled()[0] == id, "the same site, terms and data are the same campaign"
+    assert gate(ask) == (False, "a person of this site has not said yes yet: May oak?")
+    assert "not those that this site agreed to" in gate(replace(ask, terms=replace(ask.terms, rounds=4)))[1]
+    oak.do("refuse", id, "contribute", "--reason", "not these data")
+    allowed, why = gate(ask)
+    assert not allowed and why.startswith("this site's part in 'hardness-2026' has ended") and "not these data" in why
+    # Another question is another part, judged anew.
+    file = oak.path / "site.yaml"
+    file.write_text(file.read_text().replace("May oak?", "May oak now?"))
+    other, gate, ask = enrolled()
+    assert other != id and not gate(ask)[0]
+    oak.do("approve", other, "contribute")
+    assert gate(ask)[0]
+    oak.do("stop", other)
+    assert gate(ask) == (False, "this site's part in 'hardness-2026' is stopped")

@@ -45,7 +45,7 @@ def site(here: Here, spec: SiteFile, open_: Open = False) -> None:
         owner = parts.serve.read_token(_beside(spec, told.owner), variable="FIRSTLIGHT_OWNER_TOKEN")
         items, files, campaigns, waiting = asyncio.run(_enrolled(here, told))
         gate = parts.together.Gate(settings(here), told, campaigns)
-        folder = Path(told.log) if told.log else settings(here).data_dir / "together" / told.name
+        folder = _beside(spec, told.log) or settings(here).data_dir / "together" / told.name
         families = {told.runs[0].family: lambda **options: parts.models.family(told.runs[0].family, options)}
         made = parts.together.opened(told, folder, items, files, families, gate)
     table = columns("run", "campaign", "waits for")
