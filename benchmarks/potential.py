@@ -86,7 +86,7 @@ def fit(family: Potential, train: Sequence[Any], validation: Sequence[Any], fold
     import torch
     from safetensors.torch import save_file
 
-    rate = 2e-3 if family.start == "scratch" else args.rate
+    rate = 2e-3 if family.options.start == "scratch" else args.rate
     learnable = family.begin(examples(train), examples(validation), None, seed)
     trained = [p for n, p in learnable.module.named_parameters() if n not in learnable.frozen]
     optimiser = torch.optim.AdamW(trained, lr=rate, weight_decay=0.0)

@@ -399,7 +399,7 @@ class App:
         if self._catalog is None:
             options = {
                 "root": self.settings.data_dir / "catalog", "library": self.library, "history": self.journal.read,
-                "computing": tuple(name for name in self.kinds if not self.measures(name)),
+                "computing": tuple(name for name in self.kinds if not self.measures(name)), "trains": _trains,
             }  # fmt: skip
             self._catalog = plugins.make("catalogs", "file", options)
         return self._catalog
@@ -488,6 +488,12 @@ class App:
         say otherwise."""
         told = self.settings.facilities.get(facility, {}).get("measures")
         return bool(told) if told is not None else self._is_laboratory(facility)
+
+
+def _trains(spec: CampaignSpec) -> bool:
+    from .factory import trains
+
+    return trains(spec)
 
 
 def make_facility(kind: str, root: Path, assets: Path, options: Mapping[str, Any]) -> core.Facility:

@@ -104,7 +104,7 @@ def test_a_dataset_is_shown_and_retracted(shore: Shore, tmp_path: Path) -> None:
     assert (shown["facilities"], shown["synthetic"]) == (["local"], True)
     assert "Thin films" in mine.do("data", "show", shown["id"])
     assert mine.read("data", "retract", "films", "--reason", "the scale was off") == {
-        "retracted": shown["id"], "downstream": [], "campaigns": [], "models": [],
+        "retracted": shown["id"], "downstream": [], "campaigns": [], "models": [], "hidden": [],
     }  # fmt: skip
     assert found(mine.read("data", "search")) == ["steel"]
     assert sorted(found(mine.read("data", "search", "--every"))) == ["films", "steel"]
@@ -171,7 +171,7 @@ def test_a_campaign_begins_with_earlier_data(shore: Shore, tmp_path: Path) -> No
     assert {key: mine.read("data", "show", "films")[key] for key in down} == down
     assert f"{made['id']}, campaign next" in mine.do("data", "show", "films")
     said = mine.read("data", "retract", "films", "--reason", "the scale was off")
-    assert said == {"retracted": films["id"], "models": []} | down
+    assert said == {"retracted": films["id"], "models": [], "hidden": []} | down
     done = mine.runner.invoke(
         cli, ["run", str(tmp_path / "next.yaml"), "--with-data", films["id"], "--data-dir", str(mine.home)]
     )

@@ -132,10 +132,19 @@ def test_a_damaged_history_hides_no_other_model(desk: Desk) -> None:
     assert done.exit_code == 7
     assert [m["model"] for m in json.loads(done.stdout)["models"]] == ["softness"]
     assert "entry 1 of model hardness cannot be read" in done.stderr
+    # The other is shown, promoted, and told of; what cannot be told of the damaged one is said.
+    done = desk.done("model", "show", "softness", "--json")
+    assert done.exit_code == 0
+    (hidden,) = json.loads(done.stdout)["lineage"]["hidden"]
+    assert hidden.startswith("entry 1 of model hardness") and hidden in done.stderr
+    assert desk.read("model", "promote", "softness:1")["aliases"] == ["production"]
+    done = desk.done("model", "touched", FILMS, "--json")
+    assert (done.exit_code, json.loads(done.stdout)["hidden"]) == (7, [hidden])
+    assert [one["version"] for one in json.loads(done.stdout)["touched"]] == ["softness:1"]
     # What must not be used any more is said to be so nevertheless.
     done = desk.done("model", "revoke", "softness:1", "--reason", "a leak", "--json")
-    assert (done.exit_code, json.loads(done.stdout)["touched"]) == (7, None)
-    assert "which models it has reached cannot be told: entry 1 of model hardness" in done.stderr
+    assert (done.exit_code, json.loads(done.stdout)["touched"]) == (7, [])
+    assert "whether it has reached others cannot be told: entry 1 of model hardness" in done.stderr
     for words in (("list", "hardness"), ("show", "hardness"), ("promote", "hardness:1"), ("history", "hardness")):
         assert "entry 1 of model hardness cannot be read" in desk.fails(7, "model", *words)
 
@@ -339,7 +348,11 @@ def test_a_withdrawn_dataset_names_the_models_it_has_reached(desk: Desk) -> None
     done = desk.done("model", "revoke", one, "--reason", "poisoned", "--json")
     assert json.loads(done.stdout)["touched"] == [two]
     assert f"{two} was made from it" in done.stderr
-    assert "it was made from hardness:1, which is revoked: poisoned" in desk.fails(5, "model", "promote", two)
+    lost = "it was made from hardness:1, which is revoked: poisoned"
+    assert lost in desk.fails(5, "model", "promote", two) and lost in desk.do("model", "show", two)
+    desk.do("model", "promote", two, "--force", "--why", "it saw none of those")
+    said = desk.do("model", "show", two)
+    assert lost in said and f"{two} is in production, although not all of that holds" in said
 
 
 @pytest.mark.parametrize(

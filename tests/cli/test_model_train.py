@@ -74,6 +74,11 @@ def test_a_version_comes_of_data_and_its_child_of_it(desk: Desk) -> None:
     first = desk.read("model", "train", desk.spec())
     assert first["version"] == "hardness:1" and first["passed"], "the same specification and data are the same version"
     assert first["scores"]["rmse"] < first["baselines"]["mean"]["rmse"]
+    # What its campaign left is no data that anybody looks for, but it is kept.
+    found = desk.read("data", "search")["found"]
+    assert sorted(f["kind"] for f in found) == ["dataset", "model"] and found[0]["campaign"] == ""
+    (left,) = [f for f in desk.read("data", "search", "--where", "kind=training")["found"]]
+    assert left["campaign"] == first["campaign"]
     # A poisoned dataset names the models that have learned from it.
     more = desk.add("more", seed=1)
     child = desk.read("model", "train", desk.spec("steels, more", most=1e-9, more="parent: hardness:1\n"))

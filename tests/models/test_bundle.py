@@ -343,6 +343,27 @@ def test_revocations_travel_too(here: Site, there: Site, path: Path, tmp_path: P
             bring_revocations(there.registry, list_, [here.public], "zoe")
 
 
+def test_what_is_revoked_long_before_and_elsewhere_stops_a_child_whose_parents_never_came(
+    here: Site, there: Site, path: Path, tmp_path: Path
+) -> None:
+    first, list_ = here.train(7), tmp_path / "revocations.zip"
+    second = here.train(8, parent=first.id)
+    export(here.registry, here.train(9, parent=second.id), path, here.key)
+    third = bring(there.registry, path, [here.public], "zoe")
+    assert there.registry.lineage(third).parents == (second.made.record, first.made.record)
+    assert there.registry.verdict(third).passed
+    here.registry.revoke(first, "poisoned", "bob")
+    export_revocations(here.registry, list_, here.key)
+    assert bring_revocations(there.registry, list_, [here.public], "zoe") == []
+    said = f"it was made from {first.made.record}, which is revoked: poisoned"
+    with pytest.raises(r.Refused, match=said):
+        there.registry.promote(third, "zoe")
+    with pytest.raises(r.Refused, match=said):
+        export(there.registry, third, path, there.key)
+    there.registry.promote(third, "zoe", "nothing of that is left in it", force=True)
+    assert there.registry.production("hardness") is not None
+
+
 def test_the_licence_is_carried_along(here: Site, there: Site, path: Path, tmp_path: Path) -> None:
     first = here.train(7, licence="Apache-2.0")
     export(here.registry, first, path, here.key)
@@ -351,10 +372,8 @@ def test_the_licence_is_carried_along(here: Site, there: Site, path: Path, tmp_p
     export(here.registry, second, path, here.key)
     brought = bring(there.registry, path, [here.public], "zoe")
     assert brought.made.licence == "other: CC-BY-NC-4.0; Apache-2.0"
-    third = here.train(9, licence="MIT", of_data="CC-BY-NC-4.0")
     with pytest.raises(ValueError, match="commercial"):
-        export(here.registry, third, tmp_path / "third.zip", here.key)
-    assert not (tmp_path / "third.zip").exists()
+        here.train(9, licence="MIT", of_data="CC-BY-NC-4.0")
 
 
 def test_a_key_is_for_its_owner_and_is_not_overwritten(tmp_path: Path, here: Site) -> None:

@@ -15,6 +15,7 @@ from firstlight.models._family import Examples, Item, Learnable
 from firstlight.models._potential_choice import choose, select
 from firstlight.models._potential_data import fit_shift, key, structure_of
 from firstlight.models._potential_replay import PROBE, REPLAY
+from firstlight.models._release import inherited_of
 from firstlight.models.potential import Potential, from_wheel
 
 torch = pytest.importorskip("torch")
@@ -113,10 +114,23 @@ def test_keys_see_past_the_digits_of_files() -> None:
 def test_unknown_options_are_refused() -> None:
     with pytest.raises(ValueError, match="did you mean 'replay'"):
         Potential(repley=0.3)
-    with pytest.raises(ValueError, match="start must be one of"):
-        Potential(start="chgnet-9")
-    with pytest.raises(ValueError, match="replay must be below 1"):
-        Potential(replay=1.0)
+    for wrong, said in (
+        ({"start": "chgnet-9"}, "chgnet-9"), ({"replay": 1.0}, "replay below 1"), ({"replay": True}, "replay"),
+        ({"force_weight": -1}, "at least 0"), ({"energy_weight": 0, "force_weight": 0}, "more than 0"),
+        ({"freeze": "atom_embedding"}, "freeze"), ({"stress_weight": "1"}, "stress_weight"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=f"potential: .*{said}"):
+            Potential(**wrong)
+    assert Potential(force_weight=2, freeze=["atom_embedding"]).options.freeze == ("atom_embedding",)
+
+
+def test_it_says_whose_weights_it_begins_with(tmp_path: Path) -> None:
+    (begun,) = Potential().inherited()
+    assert (begun.name, begun.licence) == ("chgnet-0.3.0", "BSD-3-Clause-LBNL") and begun.version.startswith("chgnet ")
+    assert begun.digest.startswith("sha256:") and begun != Potential(start="chgnet-r2scan").inherited()[0]
+    assert Potential(start="scratch").inherited() == ()
+    from_wheel("chgnet-0.3.0", tmp_path)
+    assert inherited_of(tmp_path) == (begun,)
 
 
 def test_shifts_are_found(some: Examples) -> None:

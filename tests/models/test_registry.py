@@ -9,15 +9,17 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from firstlight.catalog.index import Record
 from firstlight.catalog.library import Library
 from firstlight.factory import CatalogShelf
 from firstlight.models import registry as r
-from firstlight.models._family import Item
+from firstlight.models._family import Inherited, Item
 from firstlight.models._registry_links import Use
-from firstlight.models._registry_release import read_tensors
 from firstlight.models._spec import Gate, TrainSpec
+from firstlight.models._weights import read_header
+from firstlight.models.card import CARD
 
 
 class Ticks:
@@ -96,6 +98,29 @@ def test_a_release_becomes_a_version_once(registry: r.Registry, tmp_path: Path) 
     assert registry.resolve(version.made.record) == registry.resolve("hardness:1") == registry.resolve("hardness")
 
 
+def test_its_card_says_what_its_gate_said_and_its_licence_is_that_of_all_it_was_made_from(
+    registry: r.Registry, tmp_path: Path
+) -> None:
+    folder = release(tmp_path / "one", 1)
+    report = r.read_report(folder)
+    begun = Inherited(name="oxide-net", version="oxides 1.2", licence="CC-BY-SA-4.0", digest="sha256:ab")
+    data = replace(report.data[0], licence="CC-BY-4.0")
+    r.write_report(folder, replace(report, data=(data,), inherited=(begun,)))
+    version = registry.register(folder, spec(gate=Gate(at_most={"rmse": 0.1})), "ann")
+    text = (registry.load_checked(version) / CARD).read_text()
+    for check in version.made.verdict.checks:
+        assert f"{'holds' if check.passed else 'does NOT hold'}: {check.why}" in text
+    assert version.made.licence == "CC-BY-SA-4.0"
+    for said in ("It began with oxide-net", "| oxide-net | oxides 1.2 | CC-BY-SA-4.0 |", "sha256:ab"):
+        assert said in text
+    with pytest.raises(ValueError, match="would drop what CC-BY"):
+        registry.register(folder, replace(spec(), licence="MIT"), "ann")
+    # One that brings a card keeps it.
+    (folder / CARD).write_text("# Of its own\n")
+    own = registry.register(folder, spec(), "ann")
+    assert (registry.load_checked(own) / CARD).read_text() == "# Of its own\n"
+
+
 def test_what_is_no_release_is_refused(registry: r.Registry, tmp_path: Path) -> None:
     folder = release(tmp_path / "one", 1)
     for name in ("weights.pkl", "model.pt", ".hidden.json", "run.py"):
@@ -109,7 +134,7 @@ def test_what_is_no_release_is_refused(registry: r.Registry, tmp_path: Path) -> 
     for bad in (b"", good[:-1], good + b"x", b"\xff" * 40, good.replace(b"[0, 4]", b"[1, 5]")):
         (folder / "model.safetensors").write_bytes(bad)
         with pytest.raises(ValueError, match=r"model\.safetensors"):
-            read_tensors(folder / "model.safetensors")
+            read_header(folder / "model.safetensors")
     assert registry.names() == []
 
 

@@ -19,7 +19,8 @@ from safetensors.numpy import load_file
 
 from firstlight.core import Failed
 from firstlight.models import work
-from firstlight.models._family import Item
+from firstlight.models._family import Inherited, Item
+from firstlight.models._release import inherited_of
 from firstlight.models._report import read_report
 from firstlight.models._spec import Order, Split, Training
 
@@ -174,9 +175,15 @@ def test_a_child_begins_where_its_parent_ended_and_is_judged_by_what_neither_saw
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _train(tmp_path / "a", monkeypatch, _order())
+    # Weights of others that the parent began with are in its child, too.
+    begun = Inherited(name="old lines", version="lines 1.0", licence="MIT", digest="sha256:ab")
+    config = json.loads((tmp_path / "a" / "config.json").read_text())
+    (tmp_path / "a" / "config.json").write_text(json.dumps(config | {"inherited": [msgspec.to_builtins(begun)]}))
     (tmp_path / "b").mkdir()
     lines.write(tmp_path / "b" / "data_0", groups=30)
     _train(tmp_path / "b", monkeypatch, _order(parent="line:1"), **_parent(tmp_path / "a"))
+    assert read_report(tmp_path / "a").inherited == () and read_report(tmp_path / "b").inherited == (begun,)
+    assert inherited_of(tmp_path / "b") == (begun,)
     first, then = read_report(tmp_path / "a"), read_report(tmp_path / "b")
     assert then.parent == "line:1" and then.curve.first < first.curve.first
     assert then.parent_scores["n"] == then.scores["n"] == then.parts["test"]

@@ -265,6 +265,24 @@ def test_a_noisy_exhausted_pool_is_read_again_and_a_noiseless_one_is_not() -> No
         assert len(Bayes().propose(problem, core.Results(rows=rows), 1, 0)) == expected
 
 
+def test_among_names_of_which_nothing_is_known_the_seed_chooses_and_not_the_order_of_the_list() -> None:
+    kinds = [f"kind-{k:02}" for k in range(20)]
+    problem = spec(core.Categorical(name="kind", values=tuple(kinds)))
+    known = tuple(
+        core.Row(trial=str(k), point={"kind": kinds[k]}, observations=(core.Observation(observable="f", value=k % 3),))
+        for k in range(0, 20, 5)
+    )
+    chosen = []
+    for seed in range(24):
+        batch = [p.point for p in Bayes().propose(problem, core.Results(rows=known), 3, seed)]
+        assert batch == [p.point for p in Bayes().propose(problem, core.Results(rows=known), 3, seed)]
+        chosen.append([kinds.index(str(point["kind"])) for point in batch])
+    first = [batch[0] for batch in chosen]
+    assert len(set(first)) >= 8, "24 draws of 16 are about 12 different ones"
+    assert 7 < np.mean(first) < 13, "the middle of the list, and not its beginning"
+    assert sum(batch == sorted(batch) for batch in chosen) < 12, "one order of three in six is the list's"
+
+
 def test_options_that_do_not_exist_are_named() -> None:
     for make in (Bayes, Random, Sobol, Grid):
         with pytest.raises(ValueError, match=r"no option 'speed'"):

@@ -7,7 +7,8 @@ from typing import Literal
 
 from firstlight.core import Value
 
-Kind = Literal["dataset", "model", "asset", "trial"]
+Kind = Literal["dataset", "model", "asset", "trial", "training"]
+"""What a record is of. "training" is what a campaign left that trained a model: nobody looks for it among data."""
 Role = Literal["parameter", "observable", "other"]
 
 Sensitivity = Literal[

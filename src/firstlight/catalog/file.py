@@ -56,17 +56,19 @@ class FileCatalog:
     digest>": the same rows make the same dataset. `versions`, where given, are those of the software that made the
     data, and part of the dataset. `library` opens the library (by default that of the root), `computing` are the
     facilities that only compute: what comes from nowhere else is synthetic. `history` reads a campaign's journal, which
-    has the people who took part and the software that ran.
+    has the people who took part and the software that ran. `trains` says of a campaign whether it trains a model: its
+    one row is no data that anybody looks for.
     """
 
     def __init__(
         self, root: str | Path, versions: Mapping[str, str] | None = None,
         library: Callable[[], Library] | None = None, computing: Collection[str] = (),
         history: Callable[[str], AsyncIterator[Entry]] | None = None,
+        trains: Callable[[CampaignSpec], bool] = lambda spec: False,
     ) -> None:  # fmt: skip
         self.root, self.versions = Path(root), dict(versions or {})
         self._library = library or partial(Library, self.root)
-        self._computing, self._history = tuple(computing), history
+        self._computing, self._history, self._trains = tuple(computing), history, trains
         self._rows = Shelves(self.root / "rows")
         self._shelves: dict[str, Shelf] = {}
         self._waiting: SimpleQueue[_Waiting] = SimpleQueue()
@@ -139,7 +141,8 @@ class FileCatalog:
             record = dataset_record(about, table, rows)
             used = {*record.used, *library.newest(earlier.campaign for earlier in campaign.earlier or ())}
             record = msgspec.structs.replace(
-                record, people=tuple(people), used=tuple(sorted(used)), software=dict(software)
+                record, people=tuple(people), used=tuple(sorted(used)), software=dict(software),
+                kind="training" if self._trains(spec) else "dataset",
             )  # fmt: skip
             assets = {_path(asset): asset for row in rows for asset in row.assets if library.holds(asset.digest)}
             files = {path: File(path, a.digest, a.size, a.media_type) for path, a in assets.items()}

@@ -115,6 +115,9 @@ async def resume(here: Here, id: Id, parallel: Parallel = None, with_report: Wit
         if holder:
             _said(here, id, "resumed", f"campaign {id} goes on, run by {holder}")
             return Exit.DONE
+        if all(step.facility == core.CALLER for step in board.spec.procedure.steps):
+            _said(here, id, "resumed", f"campaign {id} goes on once whoever performs its trials asks again")
+            return Exit.DONE
         await _run(here, app, id, parallel or 0)
         await _end(here, app, id, with_report)
     return Exit.DONE

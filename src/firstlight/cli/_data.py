@@ -13,7 +13,7 @@ from rich.text import Text
 from .. import core
 from . import _parts as parts
 from . import _words as words
-from ._model import reached
+from ._model import reached, tell_hidden
 from ._output import Exit, Here, Problem, columns
 from ._verb import open_app
 
@@ -145,7 +145,7 @@ async def show(here: Here, id: Id) -> None:
     here.tell(document, Group(lines, Text(""), table))
 
 
-async def retract(here: Here, id: Id, reason: Reason = "") -> Exit | None:
+async def retract(here: Here, id: Id, reason: Reason = "") -> Exit:
     """Say that a dataset is not to be used any more, and list all that was made from it. Nothing is deleted."""
     async with open_app(here) as app:
         with app.models() as (library, registry):
@@ -155,22 +155,17 @@ async def retract(here: Here, id: Id, reason: Reason = "") -> Exit | None:
             except (LookupError, ValueError) as error:
                 hint = 'Say it with --reason "...".' if isinstance(error, ValueError) else ""
                 raise Problem(Exit.BAD_INPUT, str(error), hint=hint) from error
-            models, damaged = reached(registry, version)
+            models, hidden = reached(registry, version)
     affected = f"; made from it: {_names(down)}" if down else "; nothing known was made from it"
     here.tell(
-        {
-            "retracted": version, **_downstream(down),
-            "models": None if models is None else [one.version.id for one in models],
-        },
+        {"retracted": version, **_downstream(down), "models": [one.version.id for one in models], "hidden": hidden},
         f"{version} is retracted{affected}",
     )  # fmt: skip
-    for one in models or ():
+    for one in models:
         if one.version.revoked is None:
             model = one.version.id
             here.warn(f"model {model} has learned from it: firstlight model revoke {model} --reason ...")
-    if damaged:
-        here.warn(damaged)
-    return Exit.DAMAGED if damaged else Exit.DONE
+    return tell_hidden(here, hidden)
 
 
 def earlier(

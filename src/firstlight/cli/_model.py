@@ -75,24 +75,24 @@ async def history(here: Here, name: Name, at: At = "", alias: Alias = "productio
     here.tell({"model": name, "history": [msgspec.to_builtins(entry) for entry in entries]}, table)
 
 
-async def touched(here: Here, id: Id) -> None:
+async def touched(here: Here, id: Id) -> Exit:
     """List the models that a dataset or a model has reached, however long the chain, and the way to each."""
     async with open_app(here) as app:
         with app.models() as (library, registry):
             source = _source(registry, library.index.get, id)
-            found, damaged = reached(registry, source)
-            if found is None:
-                raise Problem(Exit.DAMAGED, damaged)
+            found, hidden = reached(registry, source)
             states = {one.version.name: registry.state(one.version.name) for one in found}
     table = columns("version", "stands for", "revoked", "over")
     for one in found:
         aliases = ", ".join(parts.registry.standing(states[one.version.name].aliases, one.version.number))
         table.add_row(one.version.id, aliases, _revoked(one.version), " > ".join(one.way))
     documents = [version_document(o.version, states[o.version.name]) | {"way": list(o.way)} for o in found]
-    here.tell({"id": source, "touched": documents}, table if found else f"{source} has reached no model")
+    nothing = f"{source} has reached no model{' whose history can be read' if hidden else ''}"
+    here.tell({"id": source, "touched": documents, "hidden": hidden}, table if found else nothing)
     for one in found:
         if one.version.revoked is None:
             here.say(f"{one.version.id} may still be loaded; firstlight model revoke {one.version.id} --reason ...")
+    return tell_hidden(here, hidden)
 
 
 # ------------------------------------------------------------------ what is meant
@@ -114,12 +114,18 @@ def chosen(registry: "Registry", text: str) -> "Version":
     return known(registry.resolve, text)
 
 
-def reached(registry: "Registry", record: str) -> tuple[list["Touched"] | None, str]:
-    """The versions that something has reached, itself left out; None where a history cannot be read, and why not."""
-    try:
-        return [one for one in registry.touched(record) if one.version.made.record != record], ""
-    except parts.registry.Damaged as error:
-        return None, f"which models it has reached cannot be told: {error}"
+def reached(registry: "Registry", record: str) -> tuple[list["Touched"], list[str]]:
+    """The versions that something has reached, itself left out; and why that cannot be told of models whose history is
+    damaged."""
+    found = [one for one in registry.touched(record) if one.version.made.record != record]
+    return found, list(registry.readable()[1].values())
+
+
+def tell_hidden(here: Here, hidden: Sequence[str]) -> Exit:
+    """Say of which models it cannot be told whether something has reached them; how the verb ends."""
+    for why in hidden:
+        here.warn(f"whether it has reached others cannot be told: {why}")
+    return Exit.DAMAGED if hidden else Exit.DONE
 
 
 def _source(registry: "Registry", record: Callable[[str], Any], id: str) -> str:
@@ -131,7 +137,7 @@ def _source(registry: "Registry", record: Callable[[str], Any], id: str) -> str:
     try:
         found: str = record(id).record.id
     except LookupError as error:
-        if any(id in version.made.data for version in registry.every()):
+        if any(id in version.made.data for version in registry.readable()[0]):
             return id
         hint = "`firstlight data search` and `firstlight model list` list what there is."
         raise Problem(Exit.BAD_INPUT, f"there is no dataset and no model {id!r}", hint=hint) from error

@@ -7,7 +7,7 @@ import typer
 from rich.prompt import Confirm
 
 from . import _parts as parts
-from ._model import Alias, Name, chosen, known, reached, version_document
+from ._model import Alias, Name, chosen, known, reached, tell_hidden, version_document
 from ._output import Exit, Here, Problem
 from ._verb import open_app
 
@@ -64,28 +64,27 @@ async def rollback(here: Here, name: Name, alias: Alias = "production", why: Why
     here.tell(document, f"{after.id} is in {alias} again{was}")
 
 
-async def revoke(here: Here, version: Chosen, reason: Reason = "") -> Exit | None:
+async def revoke(here: Here, version: Chosen, reason: Reason = "") -> Exit:
     """Say that a version is not to be loaded any more, and list what it has reached. Nothing is deleted."""
     _reason(reason)
     async with open_app(here) as app:
         with app.models() as (_, registry):
             found = registry.revoke(chosen(registry, version), reason.strip(), parts.app.person())
             document = version_document(found, registry.state(found.name))
-            models, damaged = reached(registry, found.made.record)
+            models, hidden = reached(registry, found.made.record)
             uses = list(registry.shelf.derived(found.made.record))
-    touched = None if models is None else [one.version.id for one in models]
+    touched = [one.version.id for one in models]
     campaigns = list(dict.fromkeys(use.campaign for use in uses if use.campaign))
-    here.tell(document | {"touched": touched, "campaigns": campaigns}, f"{found.id} is revoked: {reason.strip()}")
+    told = {"touched": touched, "hidden": hidden, "campaigns": campaigns}
+    here.tell(document | told, f"{found.id} is revoked: {reason.strip()}")
     for alias in document["aliases"]:
         more = "" if alias == parts.registry.PRODUCTION else f" --alias {alias}"
         here.warn(f"it is still what {found.name}@{alias} means: firstlight model rollback {found.name}{more}")
-    for id in touched or ():
+    for id in touched:
         here.warn(f"{id} was made from it")
     for campaign in campaigns:
         here.warn(f"campaign {campaign} has used it")
-    if damaged:
-        here.warn(damaged)
-    return Exit.DAMAGED if damaged else Exit.DONE
+    return tell_hidden(here, hidden)
 
 
 async def restore(here: Here, version: Chosen, reason: Reason = "") -> None:

@@ -38,9 +38,9 @@ async def show(here: Here, model: Model, alias: Alias = "production") -> None:
             state = registry.state(version.name)
             verdict, lineage = registry.verdict(version, alias), registry.lineage(version)
             entries = [e for e in registry.history(version.name) if _concerns(e, version)]
-            card, why_not = _card(registry, version)
-    if why_not:
-        here.warn(why_not)
+            card, why_not = card_of(registry, version)
+    for why in (*filter(None, [why_not]), *lineage.hidden):
+        here.warn(why)
     document = _document(version, state, verdict, lineage) | {
         "history": [msgspec.to_builtins(entry) for entry in entries], "card": card,
     }  # fmt: skip
@@ -95,7 +95,7 @@ def scores_table(version: "Version") -> Table:
     return table
 
 
-def _card(registry: "Registry", version: "Version") -> tuple[str, str]:
+def card_of(registry: "Registry", version: "Version") -> tuple[str, str]:
     """The model card ("" where the release has none), and why it cannot be read, if so."""
     if CARD not in version.made.files:
         return "", ""
@@ -103,8 +103,12 @@ def _card(registry: "Registry", version: "Version") -> tuple[str, str]:
         text = registry.shelf.files(version.made.record)[CARD].read_text(encoding="utf-8")
     except (LookupError, OSError, ValueError) as error:
         return "", f"the card of {version.id} cannot be read: {error}"
-    # It may come from another site: what would move the cursor of a terminal is left out.
-    return "".join(c for c in text if c.isprintable() or c in "\n\t"), ""
+    return printable(text), ""
+
+
+def printable(text: str) -> str:
+    """Text of another site, without what would move the cursor of a terminal."""
+    return "".join(c for c in text if c.isprintable() or c in "\n\t")
 
 
 def _document(version: "Version", state: "State", verdict: "Verdict", lineage: "Lineage") -> dict[str, Any]:
@@ -130,7 +134,7 @@ def _facts(version: "Version", state: "State") -> Table:
         "registered": f"{words.moment(version.at)} by {version.by}", "from": made.origin,
         "versions": ", ".join(f"{n}{' (revoked)' if v.revoked else ''}" for n, v in state.versions.items()),
     }  # fmt: skip
-    return _lines(told)
+    return lines(told)
 
 
 def _gate(version: "Version", verdict: "Verdict", state: "State", alias: str) -> RenderableType:
@@ -142,7 +146,7 @@ def _gate(version: "Version", verdict: "Verdict", state: "State", alias: str) ->
     if version.revoked is not None:
         said = f"{version.id} is revoked, and cannot be promoted"
     elif state.means(alias) == version.number:
-        said = f"{version.id} is in {alias}"
+        said = f"{version.id} is in {alias}{'' if verdict.passed else ', although not all of that holds'}"
     elif not verdict.passed:
         said = f"{version.id} may not be promoted"
     else:
@@ -152,7 +156,7 @@ def _gate(version: "Version", verdict: "Verdict", state: "State", alias: str) ->
 
 def _came(lineage: "Lineage") -> Table:
     more = len(lineage.trials)
-    return _lines({
+    return lines({
         "learned from": ", ".join(lineage.data), "began with": " < ".join(lineage.parents), "order": lineage.order,
         "made from it": ", ".join(lineage.children), "used by campaigns": ", ".join(lineage.campaigns),
         "trials": words.plural(more, "trial") if more else "", "datasets": ", ".join(lineage.datasets),
@@ -172,7 +176,8 @@ def _concerns(entry: "Entry", version: "Version") -> bool:
     return left or fact.version == version.number
 
 
-def _lines(told: Mapping[str, object]) -> Table:
+def lines(told: Mapping[str, object]) -> Table:
+    """A line for each of these that is something."""
     table = Table.grid(padding=(0, 2))
     for name, value in told.items():
         if value:

@@ -43,7 +43,7 @@ async def train(here: Here, spec: Spec) -> Exit | None:
         with app.models() as (_, registry):
             verdict = registry.verdict(version)
     here.tell(_document(version, verdict, id), _shown(version, verdict))
-    here.say(_advice(version, verdict.passed))
+    here.say(advice(version))
     return Exit.DONE
 
 
@@ -148,8 +148,9 @@ def _shown(version: "Version", verdict: Any) -> Any:
     return table
 
 
-def _advice(version: "Version", passed: bool) -> str:
-    if passed:
+def advice(version: "Version") -> str:
+    """What may be done with a new version, or why not."""
+    if version.made.verdict.passed:
         return f"{version.id} reached what its gate asks: firstlight model promote {version.id}"
     return "\n".join([f"{version.id} may not be promoted:", *(f"  {r}" for r in version.made.verdict.reasons)])
 

@@ -2,7 +2,7 @@
 
 import typer
 
-from . import _model, _model_say, _model_shadow, _model_show, _model_train
+from . import _model, _model_bundle, _model_say, _model_serve, _model_shadow, _model_show, _model_together, _model_train
 from ._verb import verb
 
 
@@ -11,12 +11,18 @@ def register(app: typer.Typer) -> None:
     model = typer.Typer(no_args_is_help=True)
     model.callback()(_model_verbs)
     verb(model, "Make")(_model_train.train)
+    verb(model, "Make")(_model_together.together)
+    verb(model, "Make")(_model_together.site)
     verb(model, "Look", "list")(_model.list_)
     for looks in (_model_show.show, _model_show.compare, _model.history, _model.touched):
         verb(model, "Look")(looks)
     verb(model, "Decide")(_model_shadow.shadow)
     for says in (_model_say.promote, _model_say.rollback, _model_say.revoke, _model_say.restore):
         verb(model, "Decide")(says)
+    verb(model, "Hand on")(_model_bundle.key)
+    verb(model, "Hand on")(_model_bundle.export)
+    verb(model, "Hand on", "import")(_model_bundle.bring)
+    verb(model, "Hand on")(_model_serve.serve)
     app.add_typer(model, name="model", rich_help_panel="Results")
 
 

@@ -4,23 +4,26 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .. import app, backtest, catalog, config, data, domains, journal, models, plugins, reports
+    from .. import app, backtest, catalog, config, data, domains, journal, models, plugins, reports, together
     from ..catalog import adding, analysis, index, packages, provenance, sources
     from ..facilities.lab import discovery
     from ..facilities.lab import facility as lab
     from ..facilities.lab.twin import up as twin
-    from ..models import registry
+    from ..models import bundle, federated, registry, serve, site
+    from ..models import together as together_spec
 
 __all__ = [
     "adding",
     "analysis",
     "app",
     "backtest",
+    "bundle",
     "catalog",
     "config",
     "data",
     "discovery",
     "domains",
+    "federated",
     "index",
     "journal",
     "lab",
@@ -30,20 +33,29 @@ __all__ = [
     "provenance",
     "registry",
     "reports",
+    "serve",
+    "site",
     "sources",
+    "together",
+    "together_spec",
     "twin",
 ]
 
 _ELSEWHERE = {
     "adding": "catalog.adding",
     "analysis": "catalog.analysis",
+    "bundle": "models.bundle",
     "discovery": "facilities.lab.discovery",
+    "federated": "models.federated",
     "index": "catalog.index",
     "lab": "facilities.lab.facility",
     "packages": "catalog.packages",
     "provenance": "catalog.provenance",
     "registry": "models.registry",
+    "serve": "models.serve",
+    "site": "models.site",
     "sources": "catalog.sources",
+    "together_spec": "models.together",
     "twin": "facilities.lab.twin.up",
 }
 

@@ -4,9 +4,10 @@ from ._manifest import NotForTraining, frozen
 from ._registry import CatalogShelf, UsableModels, open_registry
 from ._retraining import Retraining
 from ._shadow import in_shadow, served
-from ._training import NothingTrained, prepared, register, spec_of
+from ._together import contribution, lent
+from ._training import NothingTrained, prepared, register, spec_of, trains
 
 __all__ = [
-    "CatalogShelf", "NotForTraining", "NothingTrained", "Retraining", "UsableModels", "frozen", "in_shadow",
-    "open_registry", "prepared", "register", "served", "spec_of",
+    "CatalogShelf", "NotForTraining", "NothingTrained", "Retraining", "UsableModels", "contribution", "frozen",
+    "in_shadow", "lent", "open_registry", "prepared", "register", "served", "spec_of", "trains",
 ]  # fmt: skip

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
-from msgspec.structs import replace
 
 from firstlight.catalog.library import Library
 from firstlight.core import (
@@ -24,12 +23,13 @@ from firstlight.core import (
     StepSpec,
     StrategySpec,
 )
-from firstlight.models import Order, TrainSpec, family
-from firstlight.models.card import CARD, card, licence, licence_of
-from firstlight.models.registry import CONFIG, WEIGHTS, Registry, Version, judged, read_report
+from firstlight.models import Order, TrainSpec, family, inherited_by
+from firstlight.models.card import licence
+from firstlight.models.registry import CONFIG, WEIGHTS, Registry, Version
 from firstlight.models.work import OUTPUTS, observed_as
 
 from ._manifest import frozen
+from ._together import CONTRIBUTE
 
 OPERATION = "firstlight.models.work:train"
 
@@ -49,7 +49,14 @@ def prepared(library: Library, registry: Registry, spec: TrainSpec) -> CampaignS
     chosen = frozen(library, spec.data, made.suffixes, spec.approval)
     parent = registry.resolve(spec.parent) if spec.parent else None
     # What it may be shared under is settled before anything is spent on it.
-    licence(spec.licence, [item.licence for item, _ in chosen], parent.made.licence if parent else "")
+    try:
+        others = () if parent else inherited_by(made)
+    except ValueError:
+        others = ()  # They may be where it is trained: then it is settled when it is registered.
+    licence(
+        spec.licence, [*(item.licence for item, _ in chosen), *(one.licence for one in others)],
+        parent.made.licence if parent else "",
+    )  # fmt: skip
     order = Order(
         name=spec.name, family=spec.family, options=spec.options, split=spec.split, training=spec.training,
         items=tuple(item for item, _ in chosen), parent=parent.id if parent else "",
@@ -72,6 +79,11 @@ def prepared(library: Library, registry: Registry, spec: TrainSpec) -> CampaignS
         observables=tuple(Observable(name=name) for name in dict.fromkeys((observed_as(made.metric), "device-hours"))),
         procedure=ProcedureSpec(steps=(step,)), strategy=StrategySpec(name="grid"), seed=spec.training.seed,
     )  # fmt: skip
+
+
+def trains(campaign: CampaignSpec) -> bool:
+    """Whether a campaign trains a model, or is a site's part in that."""
+    return any(step.operation in (OPERATION, CONTRIBUTE) for step in campaign.procedure.steps)
 
 
 def spec_of(campaign: CampaignSpec) -> TrainSpec:
@@ -99,19 +111,7 @@ def register(
     with tempfile.TemporaryDirectory() as folder:
         for name in OUTPUTS:
             shutil.copyfile(path(left[name].digest), Path(folder, name))
-        return registry.register(Path(folder), _with_card(registry, Path(folder), spec_of(campaign)), by)
-
-
-def _with_card(registry: Registry, folder: Path, spec: TrainSpec) -> TrainSpec:
-    """Write the card of a release beside it; what was asked for, with the licence that the model has then."""
-    report = read_report(folder)
-    parent = registry.resolve(report.parent) if report.parent else None
-    verdict = judged(
-        spec.gate, report.metric, report.scores, parent=report.parent, parent_scores=report.parent_scores,
-        baselines=report.baselines, forgetting=report.forgetting,
-    )  # fmt: skip
-    (folder / CARD).write_text(card(report, spec, verdict, parent), encoding="utf-8")
-    return replace(spec, licence=licence_of(report, spec, parent))
+        return registry.register(Path(folder), spec_of(campaign), by)
 
 
 def _release(registry: Registry, parent: Version) -> dict[str, Asset]:

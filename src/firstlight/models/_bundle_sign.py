@@ -57,6 +57,19 @@ def key_id(key: Ed25519PublicKey) -> str:
     return f"sha256:{hashlib.sha256(key.public_bytes_raw()).hexdigest()}"
 
 
+def key_of(public: Path) -> str:
+    """What the key in a file of a public key is called. Raises ValueError where it is none, OSError."""
+    return key_id(_public(public))
+
+
+def kind_of(signature: bytes) -> str:
+    """What kind of document a signature says it is for, which nobody has verified yet. Raises Untrusted."""
+    try:
+        return msgspec.json.decode(signature, type=_Envelope).payload_type
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise Untrusted(f"its signature cannot be read: {error}") from error
+
+
 def signed(kind: str, content: bytes, key: Path) -> bytes:
     """The signature of a document of this kind, as a document. Raises ValueError or OSError for a useless key."""
     private = _private(key)

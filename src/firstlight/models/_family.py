@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from firstlight.core import Value
 
@@ -43,6 +43,21 @@ class Item(Value, frozen=True):
     training: str = ""
     synthetic: bool = False
     columns: tuple[Column, ...] = ()
+
+
+class Inherited(Value, frozen=True):
+    """Weights of others that a model began with: what they are called, the package that has them and its version, their
+    licence, and the digest of their file."""
+
+    name: str
+    version: str
+    licence: str
+    digest: str
+
+    @property
+    def id(self) -> str:
+        """As people write it."""
+        return f"{self.name} ({self.version})"
 
 
 @dataclass(frozen=True)
@@ -160,3 +175,17 @@ class Family(Protocol):
         """A released model for use: config.json and model.safetensors in that folder. What it offers is the family's
         own; it never runs code that came with the weights."""
         ...
+
+
+@runtime_checkable
+class Inherits(Protocol):
+    """A family whose models begin with weights of others, where they have no parent."""
+
+    def inherited(self) -> tuple[Inherited, ...]:
+        """Those; () where these options begin from scratch. Raises ValueError where they are not here."""
+        ...
+
+
+def inherited_by(family: Family) -> tuple[Inherited, ...]:
+    """The weights of others that models of a family begin with. Raises ValueError where they are not here."""
+    return family.inherited() if isinstance(family, Inherits) else ()

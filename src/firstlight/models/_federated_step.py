@@ -6,15 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load, save
 
 from firstlight.core import Value
 
 from ._federated_log import keep
 from ._federated_wire import Tensors
+from ._weights import packed, read_metadata, read_weights
 
 _FIRST, _SECOND, _EPSILON = 0.9, 0.999, 1e-8
 
@@ -77,16 +75,15 @@ def save_state(path: Path, state: State) -> None:
     tensors = {f"weights/{n}": t for n, t in state.weights.items()}
     tensors |= {f"first/{n}": t for n, t in state.first.items()} | {f"second/{n}": t for n, t in state.second.items()}
     told = json.dumps({"round": state.round, "closing": state.closing}, allow_nan=False)
-    keep(path, bytes(save({n: np.ascontiguousarray(t) for n, t in tensors.items()}, {"told": told})))
+    keep(path, packed(tensors, {"told": told}))
 
 
 def load_state(path: Path) -> State:
     """What was kept. Raises ValueError where it is damaged."""
-    data = path.read_bytes()
     try:
-        tensors = load(data)
-        told = json.loads(msgspec.json.decode(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]["told"])
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        tensors, said = read_weights(path), read_metadata(path)
+        told = json.loads(said["told"])
+    except (ValueError, KeyError) as error:
         raise ValueError(f"{path} is damaged: {error}") from error
 
     def below(prefix: str) -> Tensors:

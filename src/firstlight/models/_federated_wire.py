@@ -4,17 +4,16 @@ The same words and tensors are the same bytes. A file holds numbers and nothing 
 """
 
 import hashlib
-import json
 from collections.abc import Mapping
 from typing import Any, Literal, TypeVar
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
-from safetensors import SafetensorError
-from safetensors.numpy import load, save
 
 from firstlight.core import Value
+
+from ._weights import packed, unpacked
 
 Tensors = dict[str, npt.NDArray[Any]]
 MEDIA_TYPE = "application/vnd.safetensors"
@@ -81,18 +80,15 @@ class Answer(Value, frozen=True):
 
 def pack(told: Value, tensors: Mapping[str, npt.NDArray[Any]]) -> bytes:
     """One body."""
-    return bytes(
-        save({n: np.ascontiguousarray(t) for n, t in tensors.items()}, {_KEY: msgspec.json.encode(told).decode()})
-    )
+    return packed(tensors, {_KEY: msgspec.json.encode(told).decode()})
 
 
 def unpack(body: bytes, kind: type[_T]) -> tuple[_T, Tensors]:
     """What is said in a body, and its tensors. Raises ValueError where it is none, or says what is not known."""
     try:
-        tensors = load(body)
-        header = json.loads(body[8 : 8 + int.from_bytes(body[:8], "little")])
-        return msgspec.json.decode(header["__metadata__"][_KEY], type=kind), dict(tensors)
-    except (SafetensorError, ValueError, KeyError, TypeError, msgspec.DecodeError) as error:
+        tensors, said = unpacked(body, "the body")
+        return msgspec.json.decode(said[_KEY], type=kind), tensors
+    except (ValueError, KeyError, msgspec.DecodeError) as error:
         raise ValueError(f"the body is not what it must be: {error}") from error
 
 

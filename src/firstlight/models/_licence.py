@@ -61,7 +61,8 @@ def _gnu() -> dict[str, frozenset[str]]:
 CONDITIONS: dict[str, frozenset[str]] = {
     "CC0-1.0": frozenset(), "PDDL-1.0": frozenset(), "Unlicense": frozenset(), "0BSD": frozenset(),
     "MIT": _CREDIT, "ISC": _CREDIT, "BSD-2-Clause": _CREDIT, "ODC-By-1.0": _CREDIT, "CDLA-Permissive-2.0": _CREDIT,
-    "BSD-3-Clause": _CREDIT | {ENDORSEMENT}, "Apache-2.0": _BY | {PATENTS},
+    "BSD-3-Clause": _CREDIT | {ENDORSEMENT}, "BSD-3-Clause-LBNL": _CREDIT | {ENDORSEMENT},
+    "Apache-2.0": _BY | {PATENTS},
     "ODbL-1.0": _CREDIT | _alike("ODbL-1.0"), "MPL-2.0": _BY | {PATENTS} | _alike("MPL-2.0"),
     **_creative_commons(), **_gnu(),
 }  # fmt: skip

@@ -32,7 +32,8 @@ class Registered(Value, frozen=True, tag="registered"):
 
     `record` is its id in the catalog, `files` the digests of the release by path, `data` the ids of the datasets that
     it has learned from, `manifest` the digest of the frozen list of their files, `order` that of what the facility was
-    told. `parent` is the record of the version it began with, which may be one of another model, or of another site.
+    told. `parent` is the record of the version it began with, which may be one of another model, or of another site;
+    `ancestors` are those before that, of a version that was brought from another site.
     `verdict` is what the `gate` said of the scores. `origin` is whose site it comes from, "" for our own.
     """
 
@@ -48,6 +49,7 @@ class Registered(Value, frozen=True, tag="registered"):
     manifest: str = ""
     order: str = ""
     parent: str = ""
+    ancestors: tuple[str, ...] = ()
     parent_scores: dict[str, float] = {}
     baselines: dict[str, dict[str, float]] = {}
     forgetting: dict[str, float] = {}

@@ -1,6 +1,6 @@
 """How versions hang together: with the data they learned from, with one another, and with the trials they served."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from firstlight.core import Value
 
@@ -20,7 +20,8 @@ class Lineage(Value, frozen=True):
 
     `data` are the datasets it learned from, `parents` the records of the versions it began with, the nearest first,
     `order` is the digest of what was trained. `children` are the versions that began with it; `campaigns`, `trials` and
-    `datasets` what used it, or was made from what did.
+    `datasets` what used it, or was made from what did. `hidden` says of which models that cannot be told, because their
+    history is damaged.
     """
 
     version: str
@@ -32,6 +33,7 @@ class Lineage(Value, frozen=True):
     campaigns: tuple[str, ...] = ()
     trials: tuple[str, ...] = ()
     datasets: tuple[str, ...] = ()
+    hidden: tuple[str, ...] = ()
 
 
 class Touched(Value, frozen=True):
@@ -44,14 +46,16 @@ class Touched(Value, frozen=True):
 Derived = Callable[[str], Iterable[Use]]
 
 
-def ancestors(version: Version, every: Sequence[Version]) -> Iterator[Version]:
-    """The versions that it was made from, the nearest first, as far as they are here."""
+def before(version: Version, every: Iterable[Version]) -> tuple[str, ...]:
+    """The records of the versions that it was made from, the nearest first, as far back as anybody has said."""
     by_record = {v.made.record: v for v in every}
-    seen = {version.made.record}
-    while (parent := by_record.get(version.made.parent)) is not None and parent.made.record not in seen:
-        seen.add(parent.made.record)
-        yield parent
+    found = dict[str, None]()
+    while version.made.parent:
+        found |= dict.fromkeys((version.made.parent, *version.made.ancestors))
+        if (parent := by_record.pop(version.made.parent, None)) is None:
+            break
         version = parent
+    return tuple(found)
 
 
 def touched_by(id: str, every: Sequence[Version], derived: Derived) -> list[Touched]:
@@ -63,7 +67,8 @@ def touched_by(id: str, every: Sequence[Version], derived: Derived) -> list[Touc
         for version in every:
             if version.made.record in found:
                 continue
-            sources = (*version.made.data, version.made.parent, version.made.record)
+            made = version.made
+            sources = (*made.data, made.parent, *made.ancestors, made.record)
             if source := next((s for s in sources if s and s in reached), None):
                 way = reached[source]
                 found[version.made.record] = Touched(version=version, way=(*way, version.id))
@@ -72,16 +77,18 @@ def touched_by(id: str, every: Sequence[Version], derived: Derived) -> list[Touc
             return list(found.values())
 
 
-def lineage_of(version: Version, every: Sequence[Version], derived: Derived) -> Lineage:
+def lineage_of(
+    version: Version, every: Sequence[Version], derived: Derived, hidden: Iterable[str] = ()
+) -> Lineage:  # fmt: skip
     """Where a version comes from, and what became of it."""
     made = version.made
     uses = list(dict.fromkeys((*derived(made.record), *derived(version.id))))
     own = {v.made.record for v in every}
-    parents = [v.made.record for v in ancestors(version, every)]
     return Lineage(
-        version=version.id, record=made.record, data=made.data, parents=tuple(parents or filter(None, [made.parent])),
+        version=version.id, record=made.record, data=made.data, parents=before(version, every),
         order=made.order, children=tuple(v.id for v in every if v.made.parent == made.record),
         campaigns=tuple(dict.fromkeys(use.campaign for use in uses if use.campaign)),
         trials=tuple(use.id for use in uses if use.kind == "trial"),
         datasets=tuple(use.id for use in uses if use.kind == "dataset" and use.id not in own),
+        hidden=tuple(hidden),
     )  # fmt: skip

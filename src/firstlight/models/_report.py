@@ -7,7 +7,7 @@ import msgspec
 
 from firstlight.core import Value
 
-from ._family import Item
+from ._family import Inherited, Item
 
 
 class Curve(Value, frozen=True):
@@ -55,7 +55,8 @@ class Report(Value, frozen=True):
     `metric` is the score by which versions are compared, smaller is better. `scores`, `parent_scores` and the scores of
     each of the `baselines` are on the same test. `parts` and `groups` say how many examples, and how many groups of
     them, were for training, validation and test. `order` is the digest of what the facility was told, `data` the files
-    of the frozen manifest. `limits` are what the family says that its model cannot do, a sentence each.
+    of the frozen manifest. `limits` are what the family says that its model cannot do, a sentence each. `inherited` are
+    the weights of others that it, or the first of its ancestors, began with.
     """
 
     name: str
@@ -76,6 +77,7 @@ class Report(Value, frozen=True):
     order: str = ""
     data: tuple[Item, ...] = ()
     limits: tuple[str, ...] = ()
+    inherited: tuple[Inherited, ...] = ()
 
     def __post_init__(self) -> None:
         if self.metric not in self.scores:

@@ -3,8 +3,11 @@
 import asyncio
 import hmac
 import json
+import signal
 import socket
-from collections.abc import Awaitable, Callable
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
@@ -88,7 +91,22 @@ def listen(host: str, port: int, token: str) -> socket.socket:
 
 def run_server(app: FastAPI, host: str, port: int, token: str, started: Callable[[str], None]) -> None:
     """Serve until it is told to end (SIGINT, SIGTERM); `started` is told the address. Raises as `listen` does."""
-    with listen(host, port, token) as listening:
+    with listen(host, port, token) as listening, _ends_well():
         shown = f"[{host}]" if ":" in host else host
         started(f"http://{shown}:{listening.getsockname()[1]}")
         uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False)).run([listening])
+
+
+@contextmanager
+def _ends_well() -> Iterator[None]:
+    """uvicorn raises the signal that ended it once more when all is closed: here that is an end like any other."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: None)
+    try:
+        yield
+    except KeyboardInterrupt:
+        pass
+    finally:
+        signal.signal(signal.SIGTERM, before)

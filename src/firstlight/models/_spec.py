@@ -137,14 +137,15 @@ class Order(Value, frozen=True):
 
 def read_spec(document: Mapping[str, Any], where: str = "the specification") -> TrainSpec:
     """A specification from a document. Raises ValueError saying what is wrong, where, and what was probably meant."""
-    _known(document, TrainSpec, where)
+    check_words(document, TrainSpec, where)
     try:
         return msgspec.convert(document, TrainSpec)
     except msgspec.ValidationError as error:
         raise ValueError(f"{where}: {error}") from error
 
 
-def _known(document: object, kind: type, where: str) -> None:
+def check_words(document: object, kind: type, where: str) -> None:
+    """Raises ValueError for a word that nobody knows, with the one that was probably meant."""
     if not isinstance(document, Mapping):
         raise ValueError(f"{where} must have names and values, not {type(document).__name__}")
     fields = {f.name: f.type for f in msgspec.structs.fields(kind)}
@@ -153,7 +154,7 @@ def _known(document: object, kind: type, where: str) -> None:
             raise ValueError(f"{where}: there is no {name!r}; {nearest(str(name), fields)}")
         inner = fields[name]
         if isinstance(inner, type) and issubclass(inner, Value):
-            _known(value, inner, f"{where}, {name}")
+            check_words(value, inner, f"{where}, {name}")
 
 
 def checkpoint_folder() -> Path | None:

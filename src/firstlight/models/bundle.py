@@ -18,19 +18,19 @@ from msgspec.structs import replace
 
 from firstlight.core import Value
 
-from ._bundle_sign import Untrusted, make_key, signed, signer
+from ._bundle_sign import Untrusted, key_of, kind_of, make_key, signed, signer
 from ._bundle_zip import Reader, Writer
 from ._licence import licence
 from ._registry_facts import Entry, Refused, Registered, Version
-from ._registry_links import ancestors
 from ._registry_release import check_name, family_of, release_files
 from ._release import WEIGHTS
 from ._report import REPORT, Report, read_report
+from .card import CARD
 from .registry import Kept, Registry, Shunned
 
 __all__ = [
-    "Bundle", "File", "Revocations", "Untrusted", "bring", "bring_revocations", "export", "export_revocations", "look",
-    "make_key",
+    "Bundle", "File", "Revocations", "Untrusted", "bring", "bring_revocations", "export", "export_revocations",
+    "has_revocations", "key_of", "look", "look_at_revocations", "make_key", "read_card",
 ]  # fmt: skip
 
 MODEL = "application/vnd.firstlight.model-bundle+json"
@@ -55,7 +55,8 @@ class Bundle(Value, frozen=True):
     """A version as it travels: what the catalog is told of it, what was registered, and what has happened to it since.
 
     `history` are the entries about it in the history of its model at the site it comes from. `licences` are those of
-    its data by dataset. `parents` are the records of the versions it was made from, the nearest first.
+    its data by dataset, and of the weights that it began with. `parents` are the records of the versions it was made
+    from, the nearest first.
     """
 
     told: Kept
@@ -85,14 +86,12 @@ def export(registry: Registry, version: Version, path: Path, key: Path) -> Bundl
     data's or parent's; Damaged, OSError.
     """
     folder = registry.load_checked(version)
-    before = list(ancestors(version, list(registry.every())))
-    if gone := next((v for v in before if v.revoked is not None), None):
-        raise Refused(f"{version.id} is not exported: it was made from {gone.id}, which is revoked")
+    if lost := registry.lost(version):
+        raise Refused(f"{version.id} is not exported: {'; '.join(lost)}")
     report = read_report(folder)
     licences = {item.dataset: item.licence for item in report.data}
-    terms = licence(
-        version.made.licence, [item.licence for item in report.data], before[0].made.licence if before else ""
-    )
+    licences |= {one.id: one.licence for one in report.inherited}
+    terms = licence(version.made.licence, licences.values())
     made = replace(version.made, licence=terms)
     files = {p: File(digest=d, size=(folder / p).stat().st_size) for p, d in sorted(made.files.items())}
     bundle = Bundle(
@@ -116,6 +115,23 @@ def look(path: Path, trusted: Iterable[Path]) -> tuple[Bundle, str]:
         return _opened(Reader(source), path, MODEL, Bundle, trusted)
 
 
+def read_card(path: Path, trusted: Iterable[Path]) -> str:
+    """The card of the version in a bundle, "" where it has none. Raises Untrusted, Damaged, ValueError."""
+    with open(path, "rb") as source:
+        reader = Reader(source)
+        bundle, _ = _opened(reader, path, MODEL, Bundle, trusted)
+        _check(bundle, path)
+        if CARD not in bundle.files:
+            return ""
+        for name, file in sorted(bundle.files.items()):
+            with tempfile.TemporaryFile() as to:
+                reader.copy(f"{_RELEASE}{name}", to, file.size, file.digest)
+                if name == CARD:
+                    to.seek(0)
+                    return to.read().decode("utf-8", "replace")
+    raise AssertionError(bundle)
+
+
 def bring(registry: Registry, path: Path, trusted: Iterable[Path], by: str, scratch: Path | None = None) -> Version:
     """Take in the version in a bundle, under the next number of its name here; the same one again changes nothing.
 
@@ -133,7 +149,7 @@ def bring(registry: Registry, path: Path, trusted: Iterable[Path], by: str, scra
         _unpack(reader, bundle, folder)
         _check_release(bundle, folder)
         _check_parents(registry, bundle)
-        made = replace(bundle.made, version=0, origin=origin)
+        made = replace(bundle.made, version=0, origin=origin, ancestors=bundle.parents[1:])
         return registry.admit(replace(bundle.told, origin=origin), made, {n: folder / n for n in bundle.files}, by)
 
 
@@ -208,13 +224,27 @@ def export_revocations(registry: Registry, path: Path, key: Path) -> tuple[Shunn
     return revoked
 
 
+def has_revocations(path: Path) -> bool:
+    """Whether a bundle says that it has revocations, and no version. Raises Untrusted, Damaged, OSError."""
+    with open(path, "rb") as source:
+        reader = Reader(source)
+        reader.document(_MANIFEST, _MOST_MANIFEST)
+        return kind_of(reader.document(_SIGNATURE, _MOST_SIGNATURE)) == REVOCATIONS
+
+
+def look_at_revocations(path: Path, trusted: Iterable[Path]) -> tuple[Revocations, str]:
+    """What another site has revoked, and who has signed that. Raises Untrusted, Damaged, ValueError, OSError."""
+    with open(path, "rb") as source:
+        reader = Reader(source)
+        told, origin = _opened(reader, path, REVOCATIONS, Revocations, trusted)
+        reader.finish()
+    return told, origin
+
+
 def bring_revocations(registry: Registry, path: Path, trusted: Iterable[Path], by: str) -> list[Version]:
     """Hear what another site has revoked: the versions here that are revoked by it now. What is not here is refused
     when it comes. Raises Untrusted, Damaged, ValueError, OSError."""
-    with open(path, "rb") as source:
-        reader = Reader(source)
-        told, _ = _opened(reader, path, REVOCATIONS, Revocations, trusted)
-        reader.finish()
+    told, _ = look_at_revocations(path, trusted)
     return [version for one in told.revoked for version in registry.shun(one, by)]
 
 

@@ -20,16 +20,18 @@ __all__ = ["CARD", "CONDITIONS", "card", "licence", "licence_of", "named"]
 CARD = "card.md"
 """What it is called in the folder of a release."""
 _CALIBRATION = re.compile(r"(coverage_\d+|calibration\w*|crps|nll|interval\w*)(\..+)?")
-_HUB = {"ODbL-1.0": "odbl", "ODC-By-1.0": "odc-by", "PDDL-1.0": "pddl"}
+_HUB = {"BSD-3-Clause-LBNL": "other", "ODbL-1.0": "odbl", "ODC-By-1.0": "odc-by", "PDDL-1.0": "pddl"}
 """Licences whose name on Hugging Face does not follow from their SPDX id."""
 
 
 def licence_of(report: Report, spec: TrainSpec, parent: Version | None = None) -> str:
-    """The licence of a trained model, from that in its specification, those of its data and its parent's.
+    """The licence of a trained model, from that in its specification, those of its data, of the weights of others that
+    it began with, and its parent's.
 
     Raises ValueError where the specification's would drop a condition of theirs.
     """
-    return licence(spec.licence, [item.licence for item in report.data], parent.made.licence if parent else "")
+    theirs = [*(item.licence for item in report.data), *(weights.licence for weights in report.inherited)]
+    return licence(spec.licence, theirs, parent.made.licence if parent else "")
 
 
 def card(report: Report, spec: TrainSpec, verdict: Verdict, parent: Version | None = None) -> str:
@@ -91,10 +93,16 @@ def _hub_licence(terms: str) -> str:
 
 def _what(report: Report, spec: TrainSpec) -> str:
     begun = f"It began with {text(report.parent)}" if report.parent else "It was trained from scratch"
+    if report.inherited and not report.parent:
+        begun = f"It began with {', '.join(text(one.name) for one in report.inherited)}"
     lines = [
         f"{text(report.name)} is a model of the family `{text(report.family)}`. {begun}; training changed "
         f"{plural(report.parameters.changed, 'parameter')} and left {report.parameters.frozen:,} as they were."
     ]
+    if report.inherited:
+        rows = [(text(one.name), text(one.version), text(one.licence) or NOT_STATED) for one in report.inherited]
+        said = "Its first ancestor began with weights of others:" if report.parent else "Those are weights of others:"
+        lines.append(f"{said}\n\n" + table(("weights", "package", "licence"), rows))
     if report.data:
         columns = dict.fromkeys((c.name, c.role, c.unit) for item in report.data for c in item.columns)
         if columns:
@@ -211,6 +219,7 @@ def _lineage(report: Report, spec: TrainSpec, parent: Version | None) -> str:
     curve, training, split = report.curve, spec.training, spec.split
     rows = [("data asked for", ", ".join(text(t) for t in spec.data))]
     rows += [("file", f"`{text(i.dataset)}` `{text(i.path)}` {text(i.digest)}") for i in report.data]
+    rows += [("weights of others", f"{text(one.id)} {text(one.digest)}") for one in report.inherited]
     if report.parent:
         rows.append(("parent", text(report.parent) + (f" ({text(parent.made.record)})" if parent else "")))
     if parent:

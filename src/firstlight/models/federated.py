@@ -1,6 +1,6 @@
 """Models that organisations train together: each keeps its data, and sums of gradients travel.
 
-This is the side of the coordinator, which needs no torch: httpx and safetensors. A site's is `firstlight.models.site`.
+This is the side of the coordinator, which needs no torch: httpx and numpy. A site's is `firstlight.models.site`.
 """
 
 import asyncio

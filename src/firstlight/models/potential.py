@@ -9,14 +9,16 @@ ASE writes them). What comes out is an ASE calculator that says, besides, whethe
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal
 
+import msgspec
 import numpy as np
 
-from ._family import Examples, Item, Learnable, Scores
-from ._options import nearest
+from firstlight.core import Value
+
+from ._family import Examples, Inherited, Item, Learnable, Scores
+from ._options import read_options
 from ._potential_data import (
     ELEMENTS,
     SUFFIXES,
@@ -30,6 +32,7 @@ from ._potential_data import (
     shifted,
 )  # fmt: skip
 from ._release import CONFIG, WEIGHTS
+from ._wheel import in_wheel
 
 if TYPE_CHECKING:
     from ._potential_net import Network
@@ -40,9 +43,8 @@ GPA = 160.21766208
 """GPa in an eV/angstrom**3."""
 
 
-@dataclass(frozen=True, kw_only=True, init=False)
-class Potential:
-    """A family of potentials (firstlight.models._family.Family).
+class PotentialOptions(Value, frozen=True):
+    """What a potential is trained from, and how.
 
     `start` is where training begins when no released version is its parent. Layers named in `freeze` (and what is
     below them: "atom_embedding", "atom_conv_layers.0") stay as they are. `energy_weight`, `force_weight` and
@@ -60,19 +62,22 @@ class Potential:
     group: Group = "composition"
     unlabelled: Literal["refuse", "skip"] = "refuse"
 
+    def __post_init__(self) -> None:
+        weights = (self.energy_weight, self.force_weight, self.stress_weight)
+        if not all(0.0 <= weight < float("inf") for weight in weights) or not 0.0 <= self.replay < 1.0:
+            raise ValueError("energy_weight, force_weight and stress_weight must be at least 0, and replay below 1")
+        if not self.energy_weight + self.force_weight > 0:
+            raise ValueError("energy_weight or force_weight must be more than 0")
+
+
+class Potential:
+    """A family of potentials (firstlight.models._family.Family), made with PotentialOptions."""
+
     metric = "force_mae"
     suffixes = SUFFIXES
 
-    def __init__(self, **options: Any) -> None:
-        names = {f.name: f.default for f in fields(self)}
-        for name in options:
-            if name not in names:
-                raise ValueError(f"options: a potential has no {name!r}; {nearest(name, names)}")
-        hints = get_type_hints(type(self))
-        for name, value in (names | options).items():
-            object.__setattr__(self, name, _option(name, value, hints[name]))
-        if self.replay >= 1.0 or not self.energy_weight + self.force_weight > 0:
-            raise ValueError("options: replay must be below 1, and energy_weight or force_weight more than 0")
+    def __init__(self, **options: object) -> None:
+        self.options = read_options(PotentialOptions, options, "potential")
 
     # ------------------------------------------------------------------ reading
 
@@ -82,9 +87,9 @@ class Potential:
         for item, path in zip(items, files, strict=True):
             if not item.path.lower().endswith(SUFFIXES):
                 continue
-            for number, (labelled, atoms) in enumerate(read_file(path, item.path, self.unlabelled)):
+            for number, (labelled, atoms) in enumerate(read_file(path, item.path, self.options.unlabelled)):
                 same = key(labelled)
-                group = {"composition": formula(atoms), "file": item.digest, "structure": same}[self.group]
+                group = {"composition": formula(atoms), "file": item.digest, "structure": same}[self.options.group]
                 # Where two are the same it depends on the bytes, and on nothing else, which comes first.
                 found.append((same, item.digest, number, group, labelled))
         if not found:
@@ -94,6 +99,14 @@ class Potential:
         return Examples([one[4] for one in found], [one[3] for one in found], [one[0] for one in found])
 
     # ------------------------------------------------------------------ learning
+
+    def inherited(self) -> tuple[Inherited, ...]:
+        """The weights of CHGNet that training begins with, unless it does from scratch. Raises ValueError."""
+        if self.options.start == "scratch":
+            return ()
+        # The licence is BSD with three clauses and LBNL's word on enhancements.
+        folder = self.options.start.removeprefix("chgnet-")
+        return (in_wheel(self.options.start, "chgnet", f"pretrained/{folder}/*.pth.tar", "BSD-3-Clause-LBNL"),)
 
     def begin(self, train: Examples, validation: Examples, parent: Path | None, seed: int) -> Learnable:
         """A potential to train, with the zero of its energies already where these labels have theirs."""
@@ -107,10 +120,11 @@ class Potential:
         if parent is not None:
             network, told = net.from_folder(parent)
         else:
-            network = _network(self.start, seed)
-        if self.stress_weight and all(s.stress is None for s in train.items):
-            raise ValueError(f"stress_weight is {self.stress_weight:g}, but no structure is labelled with a stress")
-        if self.replay and parent is None and self.start == "scratch":
+            network = _network(self.options.start, seed)
+        if self.options.stress_weight and all(s.stress is None for s in train.items):
+            weight = self.options.stress_weight
+            raise ValueError(f"stress_weight is {weight:g}, but no structure is labelled with a stress")
+        if self.options.replay and parent is None and self.options.start == "scratch":
             raise ValueError("replay needs a parent to be rehearsed: a network from scratch has nothing to forget")
         graphs = [network.graph(s) for s in train.items]
         shift = _refitted(network, train.items, graphs)
@@ -119,7 +133,7 @@ class Potential:
         here = {int(z) for s in train.items for z in s.numbers}
         shift[[z - 1 for z in known if z not in here]] = [v for z, v in known.items() if z not in here]
         config: dict[str, Any] = {
-            "architecture": "chgnet", "arguments": network.arguments, "origin": told.get("origin", self.start),
+            "architecture": "chgnet", "arguments": network.arguments, "origin": told.get("origin", self.options.start),
             "elements": sorted({chemical_symbols[z] for z in here} | set(told.get("elements", ()))),
             "shift": {chemical_symbols[z]: float(shift[z - 1]) for z in sorted(here | known.keys())},
             "shift_others": float(others),
@@ -127,10 +141,10 @@ class Potential:
             "atoms_per_gigabyte": training.atoms_per_gigabyte(network, max(graphs, key=lambda g: len(g.atomic_number))),
         }  # fmt: skip
         config["limits"] = training.limits_of(config)
-        weights = training.Weights(self.energy_weight, self.force_weight, self.stress_weight)
+        weights = training.Weights(self.options.energy_weight, self.options.force_weight, self.options.stress_weight)
         return training.Learning(
-            network, train.items, validation.items, shift, weights, self.freeze,
-            rehearsal(seed) if self.replay else (), self.replay, config,
+            network, train.items, validation.items, shift, weights, self.options.freeze,
+            rehearsal(seed) if self.options.replay else (), self.options.replay, config,
         )  # fmt: skip
 
     # ------------------------------------------------------------------ judging
@@ -147,7 +161,7 @@ class Potential:
 
     def baselines(self, train: Examples, test: Examples) -> dict[str, Scores]:
         """The parent as it comes in its wheel, with its energies shifted; and nothing but a sum over elements."""
-        start = "chgnet-0.3.0" if self.start == "scratch" else self.start
+        start = "chgnet-0.3.0" if self.options.start == "scratch" else self.options.start
         network = _network(start, 0)
         graphs = [network.graph(s) for s in train.items]
         labels = np.array([s.energy / len(s) for s in train.items])
@@ -198,6 +212,7 @@ def from_wheel(start: Literal["chgnet-0.3.0", "chgnet-r2scan"], folder: Path) ->
     told = {
         "format": 1, "name": start, "family": "potential", "options": {"start": start},
         "metric": Potential.metric, "config": config, "parts": {},
+        "inherited": msgspec.to_builtins(Potential(start=start).inherited()),
     }  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
     save_file({k: t.contiguous().clone() for k, t in network.state_dict().items()}, folder / WEIGHTS)
@@ -240,21 +255,6 @@ def _network(start: str, seed: int) -> Network:
     from . import _potential_net as net  # noqa: PLC0415
 
     return net.from_scratch(seed) if start == "scratch" else net.from_wheel(start)
-
-
-def _option(name: str, value: Any, kind: Any) -> Any:
-    """An option as it is kept. Raises ValueError."""
-    if get_origin(kind) is Literal:
-        if value not in get_args(kind):
-            raise ValueError(f"options: {name} must be one of {', '.join(get_args(kind))}, not {value!r}")
-        return value
-    if name == "freeze":
-        if isinstance(value, str) or not all(isinstance(layer, str) for layer in value):
-            raise ValueError(f"options: freeze must be a list of layers, not {value!r}")
-        return tuple(value)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 <= value < float("inf"):
-        raise ValueError(f"options: {name} must be a number of at least 0, not {value!r}")
-    return float(value)
 
 
 def _refitted(network: Network, structures: Sequence[Labelled], graphs: Sequence[Any]) -> Array:

@@ -9,12 +9,9 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Protocol
 
 import msgspec
 from msgspec.structs import replace
-
-from firstlight.core import Value
 
 from ._family import Item
 from ._registry_facts import (
@@ -37,17 +34,19 @@ from ._registry_facts import (
     standing,
 )
 from ._registry_gate import Check, Compared, Verdict, in_the_shadow, judged
-from ._registry_links import Lineage, Touched, Use, ancestors, lineage_of, touched_by
+from ._registry_links import Lineage, Touched, Use, before, lineage_of, touched_by
+from ._registry_ports import Documents, Kept, Shelf, Shunned
 from ._registry_release import check_digest, digest_of_file, family_of, release_files
 from ._release import CONFIG, WEIGHTS
 from ._report import REPORT, Compute, Curve, Parameters, Report, read_report, write_report
 from ._spec import Gate, TrainSpec
+from .card import CARD, card, licence_of
 
 __all__ = [
     "CONFIG", "NEWEST", "PRODUCTION", "REPORT", "WEIGHTS", "Check", "Compared", "Compute", "Curve", "Damaged",
     "Documents", "Entry", "Fact", "Gate", "Kept", "Lineage", "Parameters", "Promoted", "Refused", "Registered",
     "Registry", "Report", "Restored", "Revocation", "Revoked", "RolledBack", "Shadowed", "Shelf", "Shunned", "State",
-    "Touched", "Use", "Verdict", "Version", "Withdrawn", "judged", "read_report", "standing", "write_report",
+    "Touched", "Use", "Verdict", "Version", "Withdrawn", "read_report", "standing", "write_report",
 ]  # fmt: skip
 
 NEWEST = "newest"
@@ -63,63 +62,6 @@ class Revoked(LookupError):
         self.version, self.said = version, said
         when = time.strftime("%Y-%m-%d %H:%M", time.gmtime(said.at))
         super().__init__(f"{version.id} was revoked by {said.by} on {when} UTC: {said.reason}")
-
-
-class Documents(Protocol):
-    """Where histories are kept: documents by name."""
-
-    def read(self, name: str) -> bytes:
-        """Raises FileNotFoundError."""
-        ...
-
-    def names(self, below: str) -> list[str]:
-        """The names of all documents below this one, in order."""
-        ...
-
-    def create(self, name: str, content: bytes) -> bool:
-        """Keep a document durably, unless there is one of that name: whether it was kept."""
-        ...
-
-
-class Kept(Value, frozen=True):
-    """What the catalog is told of a model: what it is called, what it was made from (ids), and by what."""
-
-    name: str
-    title: str = ""
-    description: str = ""
-    licence: str = ""
-    family: str = ""
-    used: tuple[str, ...] = ()
-    synthetic: bool = False
-    software: dict[str, str] = {}
-    origin: str = ""
-
-
-class Shelf(Protocol):
-    """The catalog, as far as models need it."""
-
-    def keep(self, told: Kept, files: Mapping[str, Path | bytes]) -> str:
-        """Keep the files of a model; the id of its record. The same files under the same name have the same id."""
-        ...
-
-    def files(self, record: str) -> Mapping[str, Path]:
-        """Its files on this machine by their paths. Raises LookupError, OSError."""
-        ...
-
-    def derived(self, id: str) -> Iterable[Use]:
-        """All that was made from something (an id of the catalog), and from that; or what a version of a model (its id)
-        has chosen."""
-        ...
-
-
-class Shunned(Value, frozen=True):
-    """What another site has revoked, whether or not it is here: the record, and the digest of its weights."""
-
-    record: str
-    weights: str
-    reason: str
-    by: str
-    at: float
 
 
 class Registry:
@@ -161,9 +103,19 @@ class Registry:
         return list(self.state(name).versions.values())
 
     def every(self) -> Iterator[Version]:
-        """All versions of all models."""
+        """All versions of all models. Raises Damaged."""
         for name in self.names():
             yield from self.versions(name)
+
+    def readable(self) -> tuple[list[Version], dict[str, str]]:
+        """All versions of the models whose history can be read, and by name why that of the others cannot."""
+        found, damaged = list[Version](), dict[str, str]()
+        for name in self.names():
+            try:
+                found += self.versions(name)
+            except Damaged as error:
+                damaged[name] = str(error)
+        return found, damaged
 
     def resolve(self, text: str) -> Version:
         """The version that is meant: `name:3`, `name@alias`, `name@newest`, or the id of its record.
@@ -207,21 +159,24 @@ class Registry:
 
     def lineage(self, version: Version) -> Lineage:
         """From the data to the run, the model, what was made from it, and the campaigns and trials that used it."""
-        return lineage_of(version, list(self.every()), self.shelf.derived)
+        every, damaged = self.readable()
+        return lineage_of(version, every, self.shelf.derived, damaged.values())
 
     def touched(self, id: str) -> list[Touched]:
         """The versions that something has reached (a dataset, a model): trained on it, or on something made from it, or
-        fine-tuned from one that was, however long the chain; each with the way."""
-        return touched_by(id, list(self.every()), self.shelf.derived)
+        fine-tuned from one that was, however long the chain; each with the way. Of what is damaged it does not tell
+        (`readable` does)."""
+        return touched_by(id, self.readable()[0], self.shelf.derived)
 
     # ------------------------------------------------------------------ a version comes into being
 
     def register(self, folder: Path, spec: TrainSpec, by: str, order: str = "") -> Version:
-        """Make a release (model.safetensors, config.json, report.json) the next version. The same release
-        again is the version that it was.
+        """Make a release (model.safetensors, config.json, report.json) the next version, with a card of what is known
+        of it, where it has none. The same release again is the version that it was.
 
         Raises ValueError where the release is not as it should be, or says another name, family or parent than the
-        specification; LookupError for a parent that is not there; Refused where its weights were revoked.
+        specification, or where the licence in that drops a condition of its data's, of its parent's or of the weights
+        that it began with; LookupError for a parent that is not there; Refused where its weights were revoked.
         """
         report = read_report(folder)
         files: dict[str, Path | bytes] = dict(release_files(folder))
@@ -231,7 +186,13 @@ class Registry:
                 f"{report.name} of {report.family}, and its config.json {said}"
             )
         parent = self.resolve(report.parent) if report.parent else None
-        made = _registered(spec, report, files, parent, order)
+        spec = replace(spec, licence=licence_of(report, spec, parent))
+        verdict = judged(
+            spec.gate, report.metric, report.scores, parent=parent.id if parent else "",
+            parent_scores=report.parent_scores, baselines=report.baselines, forgetting=report.forgetting,
+        )  # fmt: skip
+        files.setdefault(CARD, card(report, spec, verdict, parent).encode())
+        made = _registered(spec, report, files, verdict, parent, order)
         told = Kept(
             name=spec.name, title=spec.title or spec.name, description=spec.description, licence=made.licence,
             family=spec.family, used=(*made.data, *([parent.made.record] if parent else [])),
@@ -261,12 +222,26 @@ class Registry:
         production = self.production(version.name, alias)
         beside = production.id if production is not None and production.number != version.number else ""
         seen = [s.compared for s in version.shadows if production is not None and s.against == production.number]
-        lost = [
-            Check(passed=False, why=f"it was made from {v.id}, which is revoked: {v.revoked.reason}")
-            for v in ancestors(version, list(self.every())) if v.revoked is not None
-        ]  # fmt: skip
+        lost = (Check(passed=False, why=why) for why in self.lost(version))
         checks = (*version.made.verdict.checks, *in_the_shadow(version.made.gate, beside, seen), *lost)
         return replace(version.made.verdict, checks=checks)
+
+    def lost(self, version: Version) -> list[str]:
+        """Of what a version was made from, however long ago: what is revoked here, or was heard to be, and what may be,
+        because its history is damaged; a sentence each."""
+        every, damaged = self.readable()
+        here = {v.made.record: v for v in every}
+        heard = {one.record: one.reason for one in self._heard()}
+        found = list[str]()
+        for record in before(version, every):
+            one = here.get(record)
+            if one is not None and one.revoked is not None:
+                found.append(f"it was made from {one.id}, which is revoked: {one.revoked.reason}")
+            elif one is None and record in heard:
+                found.append(f"it was made from {record}, which is revoked: {heard[record]}")
+            elif one is None and (why := damaged.get(record.partition("@")[0])):
+                found.append(f"it was made from {record}, and whether that is revoked cannot be told: {why}")
+        return found
 
     def promote(
         self, version: Version, by: str, why: str = "", *, alias: str = PRODUCTION, answered: str = "",
@@ -349,11 +324,12 @@ class Registry:
 
     def shun(self, told: Shunned, by: str) -> list[Version]:
         """Hear that another site has revoked something: the versions here that are revoked by it now. What is not here
-        is remembered, and refused when it comes. Heard again, it revokes what was restored since."""
+        is remembered, and refused when it comes. Heard again, it revokes what was restored since. What is damaged here
+        is not loaded anyway."""
         name = digest_of(f"{told.record}\n{told.weights}".encode()).removeprefix("sha256:")
         self._documents.create(f"revocations/{name}.json", msgspec.json.encode(told, order="deterministic"))
         hit = list[Version]()
-        for version in self.every():
+        for version in self.readable()[0]:
             same = told.record == version.made.record or told.weights == version.made.files.get(WEIGHTS)
             if same and version.revoked is None:
                 hit.append(self.revoke(version, told.reason, by, said=told.by))
@@ -444,13 +420,10 @@ def _numbers(state: State) -> str:
 
 
 def _registered(
-    spec: TrainSpec, report: Report, files: Mapping[str, Path | bytes], parent: Version | None, order: str
+    spec: TrainSpec, report: Report, files: Mapping[str, Path | bytes], verdict: Verdict, parent: Version | None,
+    order: str,
 ) -> Registered:  # fmt: skip
     digests = {p: digest_of(f) if isinstance(f, bytes) else digest_of_file(f) for p, f in files.items()}
-    verdict = judged(
-        spec.gate, report.metric, report.scores, parent=parent.id if parent else "", parent_scores=report.parent_scores,
-        baselines=report.baselines, forgetting=report.forgetting,
-    )  # fmt: skip
     return Registered(
         version=0, record="", files=digests, family=spec.family, metric=report.metric, scores=report.scores,
         gate=spec.gate, verdict=verdict, data=tuple(dict.fromkeys(item.dataset for item in report.data)),

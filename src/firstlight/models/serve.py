@@ -19,9 +19,11 @@ from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Respons
 from ._prediction import Prediction
 from ._serve_batch import Batching, Full, Revoked, Untold, Worker
 from ._serve_guard import bearer, body_of, json_of, run_server
-from ._token import read_token
+from ._token import is_loopback, read_token
 
-__all__ = ["Batching", "Embeds", "Predicts", "Served", "app", "inputs_of", "read_token", "serve"]
+__all__ = [
+    "Batching", "Embeds", "Predicts", "Served", "app", "inputs_of", "is_loopback", "read_token", "serve",
+]  # fmt: skip
 
 _log = logging.getLogger(__name__)
 _JSON = "application/json"

@@ -5,8 +5,7 @@ from pathlib import Path
 
 from ._family import Item
 from ._registry_gate import Compared
-from ._registry_release import read_json
-from ._release import CONFIG
+from ._release import parts_of
 from ._split import mark
 from .families import family_at
 
@@ -27,7 +26,7 @@ def compared(
     if type(own) is not type(theirs) or own.metric != theirs.metric:
         raise Nothing("they are of different families, and no score is the same for both")
     examples = own.read(items, files)
-    known = _seen(candidate) | _seen(production)
+    known = parts_of(candidate).keys() | parts_of(production).keys()
     fresh = [n for n, group in enumerate(examples.groups) if mark(group) not in known]
     if not fresh:
         raise Nothing("one of them has seen all that there is, be it to be judged by")
@@ -41,8 +40,4 @@ def compared(
 
 def seen(release: Path, group: str) -> bool:
     """Whether a released model has seen this group of examples (a campaign), to learn from or to be judged by."""
-    return mark(group) in _seen(release)
-
-
-def _seen(release: Path) -> set[str]:
-    return {group for groups in read_json(release / CONFIG).get("parts", {}).values() for group in groups}
+    return mark(group) in parts_of(release)

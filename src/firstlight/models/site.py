@@ -1,6 +1,6 @@
 """A site that trains a model together with others: its data stay, and sums of gradients leave, as its policy allows.
 
-It needs fastapi, uvicorn, safetensors and torch.
+It needs fastapi, uvicorn and torch.
 """
 
 import asyncio
@@ -17,7 +17,6 @@ from typing import Any
 import msgspec
 import numpy as np
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Response
-from safetensors.numpy import save
 
 from ._family import Family, Item
 from ._federated_learn import Learner
@@ -28,6 +27,7 @@ from ._release import CONFIG, WEIGHTS
 from ._serve_guard import bearer, body_of, run_server
 from ._spec import Split
 from ._token import read_token
+from ._weights import packed
 
 __all__ = ["Ask", "Site", "SiteRules", "Terms", "app", "only_runs", "read_token", "serve"]
 
@@ -154,7 +154,7 @@ class Site:
                 "request": {"digest": digest_of(tensors), "bytes": len(body)},
             }  # fmt: skip
             try:
-                self._judge(ask)
+                told["allowed"] = self._judge(ask)
                 made, again = self._answer(ask, tensors)
             except Refused as refused:
                 self._books.append(told | {"answered": False, "why": refused.why})
@@ -174,7 +174,8 @@ class Site:
             self._books.append(told | {"answered": True, "again": again, "answer": left})
             return made
 
-    def _judge(self, ask: Ask) -> None:
+    def _judge(self, ask: Ask) -> str:
+        """Why it is allowed. Raises Refused."""
         if why := self.withdrawn:
             raise Refused(410, f"{self.name} has withdrawn: {why}")
         if ask.terms.noise < self._rules.least_noise:
@@ -182,6 +183,7 @@ class Site:
         allowed, why = self._allow(ask)
         if not allowed:
             raise Refused(403, why)
+        return why
 
     def _answer(self, ask: Ask, tensors: Tensors) -> tuple[bytes, bool]:
         """The answer, and whether it is the one that was made before."""
@@ -213,7 +215,7 @@ class Site:
     def _join(self, ask: Ask, tensors: Tensors) -> bytes:
         here = self._folder / "runs" / ask.terms.run
         start, terms = here / "start", here / "terms.json"
-        files = {start / WEIGHTS: bytes(save(tensors)), start / CONFIG: ask.config.encode()}
+        files = {start / WEIGHTS: packed(tensors), start / CONFIG: ask.config.encode()}
         files[terms] = msgspec.json.encode(ask.terms)
         if terms.exists() and any(path.read_bytes() != data for path, data in files.items()):
             raise Refused(409, f"the run {ask.terms.run!r} began with other terms or another model")

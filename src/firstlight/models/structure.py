@@ -22,6 +22,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -29,6 +30,7 @@ from firstlight.core import Failed, Scalar
 
 from ._sequence_read import read_fasta
 from ._weights import read_metadata, read_weights, write_weights
+from ._wheel import in_wheel
 from .backbone import AMINO_ACIDS, GAP, Backbone, read_backbone
 
 DESIGNS, EMBEDDINGS = "designs.fasta", "embeddings.safetensors"
@@ -114,7 +116,11 @@ def embed(
             "pseudo-log-likelihood": float(chances.mean()),
             "best-pseudo-log-likelihood": float(chances.max()),
         }
-    about = {"model": "antiberty", "layer": str(hidden), "ids": json.dumps(names), "sequences": json.dumps(texts)}
+    weights = in_wheel("antiberty", "antiberty", "trained_models/*/pytorch_model.bin", "MIT")
+    about = {
+        "model": "antiberty", "layer": str(hidden), "ids": json.dumps(names), "sequences": json.dumps(texts),
+        "inherited": json.dumps([msgspec.to_builtins(weights)]),
+    }  # fmt: skip
     write_weights(Path(EMBEDDINGS), tensors, about)
     return {**seen, "seconds": time.perf_counter() - began}
 

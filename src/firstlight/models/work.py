@@ -22,8 +22,8 @@ from msgspec.structs import replace
 
 from firstlight.core import Failed, Scalar
 
-from ._family import Examples, Family, Part
-from ._release import CONFIG, WEIGHTS
+from ._family import Examples, Family, Inherited, Part, inherited_by
+from ._release import CONFIG, WEIGHTS, inherited_of, parts_of
 from ._report import REPORT, Compute, Curve, Parameters, Report, write_report
 from ._spec import Order, checkpoint_folder
 from ._split import mark, split
@@ -70,9 +70,11 @@ def _train(order: Order, made: Family, files: Mapping[str, str]) -> dict[str, An
         from ._workers import workers  # noqa: PLC0415
 
         examples = made.read(order.items, [Path(files[f"data_{n}"]) for n in range(len(order.items))])
-        parts = split(examples, order.split, _parts_of(parent))
+        before = parts_of(parent) if parent else {}
+        parts = split(examples, order.split, before)
         learn, validation, test = (examples.only(parts[p]) for p in ("train", "validation", "test"))
         learnable = made.begin(learn, validation, parent, order.training.seed)
+        inherited = inherited_of(parent) if parent else inherited_by(made)
         crew = stack.enter_context(workers(here / ".meeting"))
         folder = checkpoint_folder()
         try:
@@ -92,7 +94,8 @@ def _train(order: Order, made: Family, files: Mapping[str, str]) -> dict[str, An
             f"no step of {len(trained.curve) - 1} that were judged was better on the validation than the beginning "
             f"({trained.best.validation:.6g}): a lower learning_rate, or more steps, may help",
         )
-    _release(here, made, order, learnable.config(), trained.weights, _marks(examples, parts, _parts_of(parent)))
+    marks = _marks(examples, parts, before)
+    _release(here, made, order, learnable.config(), trained.weights, marks, inherited)
     report = Report(
         name=order.name, family=order.family, metric=made.metric, parent=order.parent,
         scores=made.evaluate(here, test), baselines=made.baselines(learn, test),
@@ -112,7 +115,7 @@ def _train(order: Order, made: Family, files: Mapping[str, str]) -> dict[str, An
         parts={p: len(chosen) for p, chosen in parts.items()},
         groups={p: len({examples.groups[i] for i in chosen}) for p, chosen in parts.items()},
         software=_software(), seed=order.training.seed, order=digest, data=order.items,
-        limits=tuple(learnable.config().get("limits", ())),
+        limits=tuple(learnable.config().get("limits", ())), inherited=inherited,
     )  # fmt: skip
     write_report(here, report)
     curve = [{"step": s.step, "loss": s.loss if s.step else None, "validation": s.validation} for s in trained.curve]
@@ -129,14 +132,14 @@ def _train(order: Order, made: Family, files: Mapping[str, str]) -> dict[str, An
 
 def _release(
     here: Path, made: Family, order: Order, config: Mapping[str, Any], weights: Mapping[str, Any],
-    parts: Mapping[str, Sequence[str]],
+    parts: Mapping[str, Sequence[str]], inherited: Sequence[Inherited],
 ) -> None:  # fmt: skip
     from safetensors.torch import save_file  # noqa: PLC0415
 
     save_file({k: t.contiguous().clone() for k, t in weights.items()}, here / WEIGHTS)
     told = {
         "format": 1, "name": order.name, "family": order.family, "options": order.options, "metric": made.metric,
-        "config": dict(config), "parts": parts,
+        "config": dict(config), "parts": parts, "inherited": msgspec.to_builtins(inherited),
     }  # fmt: skip
     (here / CONFIG).write_text(json.dumps(told, indent=1, allow_nan=False))
 
@@ -146,14 +149,6 @@ def _parent(files: Mapping[str, str]) -> Path | None:
     if "parent_config" not in files:
         return None
     return folder_of(Path.cwd() / "parent", Path(files["parent_config"]), Path(files["parent_weights"]))
-
-
-def _parts_of(folder: Path | None) -> dict[str, Part]:
-    """In which part the groups of a release were, by their marks."""
-    if folder is None:
-        return {}
-    told = json.loads((folder / CONFIG).read_bytes()).get("parts", {})
-    return {group: part for part, groups in told.items() for group in groups}
 
 
 def _marks(examples: Examples, parts: Mapping[Part, list[int]], before: Mapping[str, Part]) -> dict[str, list[str]]:

@@ -26,6 +26,8 @@ UPHILL = 20
 """How many steps a point climbs."""
 ASKED = 256
 """For so many of the most promising points all sources are compared."""
+TIED = 1e-9
+"""Listed points whose scores, logarithms, differ by less promise the same: what separates them is rounding."""
 SILENT = 0.1
 """A source that explains less of the target's variance than this is not asked."""
 
@@ -181,7 +183,9 @@ def _choose_listed(
         free = rng.choice(free, size=SCORED, replace=False)
     features = space.features[free]
     score = weighing.score(features)
-    i = int(np.argmax(score))
+    # Names of which nothing is known promise the same: the seed chooses among them, and not the order of the list.
+    best = np.flatnonzero(score >= score.max() - TIED)
+    i = int(best[0] if len(best) == 1 else rng.choice(best))
     return Choice(space.rows[free[[i]]], float(score[i]), space.rows[free], features, score)
 
 
