@@ -91,7 +91,7 @@ def test_a_server_that_is_killed_and_started_again_costs_nothing(bench: Bench) -
 
 
 def test_operations_on_files_that_a_server_forgets_are_asked_for_again(bench: Bench) -> None:
-    bench.server.control({"set": {"task_seconds": 1.0}})
+    bench.server.control({"set": {"task_seconds": 10.0}})
 
     async def test(facility: IriFacility) -> core.Outcome:
         submitting = asyncio.ensure_future(facility.submit(bench.permit()))
