@@ -1,78 +1,47 @@
 """Errors of a potential against how many structures were labelled, and which.
 
-    OMP_NUM_THREADS=1 python benchmarks/potential.py --keep DIR [--quick] [--out FILE]
+    OMP_NUM_THREADS=1 python benchmarks/potential.py --keep DIR [--out FILE] [--part fine|choice|even] [--quick]
 
-Labels are those of ASE's effective medium theory (EMT), so nothing has to be downloaded. First part: CHGNet fine-tuned
-against the same network from scratch, CHGNet as it comes, and, at one number of structures, fine-tuned with and
-without replay, each with the probe of what it forgot. Second part: structures of a wide pool chosen by `choose` against
-structures drawn at random, over several seeds. What --keep has already is not computed again.
+Clusters of alloys, labelled by effective medium theory (see _clusters.py, which says what is in the pool and the test).
+
+fine    CHGNet fine-tuned, from scratch and as it comes; fine-tuned with what keeps it from forgetting, too, each with
+        the probe of what it forgot.
+choice  Labels chosen by `next_labels` against labels drawn at random, and against a person's rule, as many of each run:
+        of what a laboratory has on its disks, judged by what it wants. What is chosen depends on the weights with which
+        training begins, and these are CHGNet's every time; so the first of many are those that fewer would be.
+even    The same of a pool that is drawn exactly as the test is, so that nothing in it is rare.
+
+Every network is trained from CHGNet's own weights. What --keep has already is not computed again; each line tells how
+much is left.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
+import pickle
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _clusters import WORKED_ON, archive, wanted
 
 from firstlight.models._family import Examples
-from firstlight.models._potential_choice import choose
 from firstlight.models._potential_data import formula, key, labelled_of
+from firstlight.models.labels import next_labels
 from firstlight.models.potential import Potential, from_wheel
 
-METALS = {"Cu": 3.61, "Ag": 4.09, "Au": 4.08, "Pd": 3.89, "Pt": 3.92, "Ni": 3.52}
-"""With the edges of their cubic cells, angstrom."""
-VALIDATION = 8
+ERRORS = {"force_mae": "force error", "energy_mae": "energy error", "force_mae_worst": "force error of the worst tenth"}
+SAME = 0.02
+WAYS_TO_CHOOSE = ("random", "chosen", "by run")
+BEGIN = 4
+"""Labels drawn at random that every way begins with."""
 Scores = dict[str, float]
-
-
-def alloy(rng: np.random.Generator, rattle: float, strain: float, metals: Sequence[str] = tuple(METALS)) -> Any:
-    """Eight atoms of a random alloy on a face-centred cubic lattice, displaced and strained, with labels of EMT."""
-    from ase.build import bulk
-
-    symbols = rng.choice(metals, 8)
-    edge = float(np.mean([METALS[s] for s in symbols]))
-    atoms = bulk("Cu", a=edge, cubic=True) * (2, 1, 1)
-    atoms.symbols[:] = symbols
-    atoms.set_cell(atoms.cell.array @ (np.eye(3) + strain * rng.standard_normal((3, 3))), scale_atoms=True)
-    atoms.positions += rattle * rng.standard_normal((len(atoms), 3))
-    return atoms
-
-
-def labelled(atoms: Any) -> Any:
-    atoms.calc = import_module("ase.calculators.emt").EMT()
-    atoms.get_forces()
-    return atoms
-
-
-def plain(count: int, seed: int) -> list[Any]:
-    """Alloys as they are in a hot crystal."""
-    rng = np.random.default_rng(seed)
-    return [labelled(alloy(rng, 0.15, 0.03)) for _ in range(count)]
-
-
-def wide(count: int, seed: int) -> list[Any]:
-    """A pool as a campaign meets it: mostly near rest and of two metals, and a tenth each of what is hard: strong
-    displacements, large strains, all six metals at once, vacancies, and surfaces."""
-    rng, found = np.random.default_rng(seed), []
-    for _ in range(count):
-        kind = int(rng.integers(10))
-        metals = tuple(METALS) if kind == 2 else tuple(rng.choice(("Cu", "Ag", "Au"), 2, replace=False))
-        rattle, strain = (0.30 if kind == 0 else 0.05), (0.08 if kind == 1 else 0.01)
-        atoms = alloy(rng, rattle, strain, metals)
-        if kind == 3:
-            del atoms[int(rng.integers(8))]
-        if kind == 4:
-            atoms.set_cell(atoms.cell.array * np.array([[1.0], [1.0], [2.0]]))
-        found.append(labelled(atoms))
-    return found
+Fit = Callable[[Path], Scores]
 
 
 def examples(images: Sequence[Any]) -> Examples:
@@ -80,21 +49,22 @@ def examples(images: Sequence[Any]) -> Examples:
     return Examples(of, [formula(atoms) for atoms in images], [key(s) for s in of])
 
 
-def fit(family: Potential, train: Sequence[Any], validation: Sequence[Any], folder: Path, args: argparse.Namespace,
-        seed: int = 0) -> Path:  # fmt: skip
+def fit(
+    family: Potential, train: Sequence[Any], validation: Sequence[Any], folder: Path, steps: int, rate: float,
+    seed: int = 0,
+) -> Path:  # fmt: skip
     """Train as the platform's loop does (AdamW, cosine, clipping), for a fixed number of steps; its release folder."""
     import torch
     from safetensors.torch import save_file
 
-    rate = 2e-3 if family.options.start == "scratch" else args.rate
     learnable = family.begin(examples(train), examples(validation), None, seed)
     trained = [p for n, p in learnable.module.named_parameters() if n not in learnable.frozen]
     optimiser = torch.optim.AdamW(trained, lr=rate, weight_decay=0.0)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, args.steps)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     rng = np.random.default_rng(seed)
-    for step in range(args.steps):
+    for step in range(steps):
         optimiser.zero_grad()
-        learnable.loss(rng.choice(len(train), min(args.batch, len(train)), replace=False).tolist(), step).backward()  # type: ignore[no-untyped-call]
+        learnable.loss(rng.choice(len(train), min(4, len(train)), replace=False).tolist(), step).backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimiser.step()
         schedule.step()
@@ -107,151 +77,216 @@ def fit(family: Potential, train: Sequence[Any], validation: Sequence[Any], fold
     return folder
 
 
-class Kept:
-    """Scores by name in a folder: what is there is not computed again."""
+class Bench:
+    """What is kept in a folder: structures and scores by name. What is there is not computed again."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, args: argparse.Namespace, fits: int) -> None:
+        self.folder, self.args, self.fits, self.done = folder, args, fits, 0
+        self.seconds = list[float]()
 
-    def __call__(self, name: str, make: Callable[[Path], Scores]) -> Scores:
+    def images(self, name: str, make: Callable[[], Any]) -> Any:
+        """Structures, which nobody but this program writes there."""
+        path = self.folder / f"{name}.pickle"
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(pickle.dumps(make()))
+        return pickle.loads(path.read_bytes())
+
+    def scores(self, name: str, make: Fit) -> Scores:
         path = self.folder / name / "scores.json"
         if not path.exists():
             began = time.perf_counter()
             scores = make(self.folder / name)
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(scores | {"seconds": time.perf_counter() - began}))
-        scores = json.loads(path.read_text())
-        print(f"  {name:<28}" + "  ".join(f"{k} {v:.4g}" for k, v in scores.items()), flush=True)
-        return dict(scores)
+            path.write_text(json.dumps(scores))
+            self.seconds.append(time.perf_counter() - began)
+        self.done += 1
+        scores = dict(json.loads(path.read_text()))
+        left = (self.fits - self.done) * float(np.mean(self.seconds or [0.0])) / 60
+        said = "  ".join(f"{k} {scores[k]:.1f}" for k in ("force_mae", "energy_mae", "probe_force") if k in scores)
+        print(f"{self.done}/{self.fits}  {name:<24}{said}  (about {left:.0f} min left)", flush=True)
+        return scores
 
-
-def curve(args: argparse.Namespace, kept: Kept, sizes: Sequence[int]) -> list[str]:
-    pool, validation, test = plain(max(sizes), 1), plain(VALIDATION, 2), examples(plain(args.test, 3))
-    wheel = kept.folder / "wheel"
-    from_wheel("chgnet-0.3.0", wheel)
-
-    def one(start: str, size: int, replay: float) -> Callable[[Path], Scores]:
+    def trained(self, train: Sequence[Any], test: Examples, start: str = "chgnet-0.3.0", steps: int = 0,
+                **options: Any) -> Fit:  # fmt: skip
         def make(folder: Path) -> Scores:
-            family = Potential(start=start, replay=replay)
-            fit(family, pool[:size], validation, folder, args)
-            lost = {} if start == "scratch" else family.forgetting(folder, wheel)
+            family, wheel = Potential(start=start, **options), self.folder / "wheel"
+            held = self.images("validation", lambda: wanted(902, 1, WORKED_ON)[:: len(WORKED_ON) // 2])
+            rate = 2e-3 if start == "scratch" else self.args.rate
+            fit(family, train, held, folder, steps or self.args.steps, rate)
+            if not (wheel / "config.json").exists():
+                from_wheel("chgnet-0.3.0", wheel)
+            lost = family.forgetting(folder, wheel) if steps and start != "scratch" else {}
             return family.evaluate(folder, test) | lost
 
         return make
 
-    at = sizes[min(2, len(sizes) - 1)]
-    base = Potential().baselines(examples(pool[:at]), test)
-    rows = [(name, 0, scores) for name, scores in base.items()]
-    rows += [("fine-tuned", n, kept(f"fine-{n}", one("chgnet-0.3.0", n, 0.0))) for n in sizes]
-    rows += [("fine-tuned, replay 0.3", at, kept(f"replay-{at}", one("chgnet-0.3.0", at, 0.3)))]
-    rows += [("from scratch", n, kept(f"scratch-{n}", one("scratch", n, 0.0))) for n in sizes]
-    lines = ["", f"| random alloys, {args.steps} steps | structures | energy, meV/atom | force, meV/A | probe, meV/A |",
-             "|---|---|---|---|---|"]  # fmt: skip
+
+# ------------------------------------------------------------------ fine-tuned, from scratch, as it comes
+
+
+def fine(bench: Bench, sizes: Sequence[int]) -> list[str]:
+    steps = bench.args.fine_steps
+    pool = bench.images("fine", lambda: shuffled(wanted(1, 2), 1))
+    test = examples(bench.images("test", lambda: wanted(900, bench.args.each)))
+    base = Potential().baselines(examples(pool[: sizes[-1]]), test)
+    rows: list[tuple[str, int, Scores]] = [(name, 0, scores) for name, scores in base.items()]
+    for name, start, options in WAYS:
+        for size in sizes if not options else sizes[-1:]:
+            how = bench.trained(pool[:size], test, start, steps, **options)
+            rows.append((name, size, bench.scores(f"{name} {size}", how)))
+    lines = [
+        "", f"| clusters, {steps} steps | structures | force, meV/A | energy, meV/atom | forgot: force, energy |",
+        "|---|---|---|---|---|",
+    ]  # fmt: skip
     for name, size, s in rows:
-        lost = f"{s['probe_force']:.0f}" if "probe_force" in s else "-"
-        lines.append(f"| {name} | {size or '-'} | {s['energy_mae']:.1f} | {s['force_mae']:.0f} | {lost} |")
+        lost = f"{s['probe_force']:.0f}, {s['probe_energy']:.0f}" if "probe_force" in s else "-"
+        lines.append(f"| {name} | {size or '-'} | {s['force_mae']:.0f} | {s['energy_mae']:.0f} | {lost} |")
     return lines
 
 
-def active(args: argparse.Namespace, kept: Kept, sizes: Sequence[int]) -> list[str]:
-    validation, test = wide(VALIDATION, 902), examples(wide(args.test, 903))
-    found: dict[str, list[list[Scores]]] = {"random": [], "active": []}
-    for seed in range(args.seeds):
-        pool = wide(args.pool, seed)
-        order = np.random.default_rng(seed).permutation(len(pool)).tolist()
-        for way in found:
-            chosen, scores, before = order[: sizes[0]], [], Path()
+WAYS: tuple[tuple[str, str, dict[str, Any]], ...] = (
+    ("fine-tuned", "chgnet-0.3.0", {}),
+    ("fine-tuned, replay 0.5", "chgnet-0.3.0", {"replay": 0.5}),
+    ("from scratch", "scratch", {}),
+)
+
+
+def shuffled(images: Sequence[Any], seed: int) -> list[Any]:
+    return [images[i] for i in np.random.default_rng(seed).permutation(len(images))]
+
+
+# ------------------------------------------------------------------ chosen, drawn at random, by a person's rule
+
+
+def compared(bench: Bench, part: str, ways: Sequence[str], sizes: Sequence[int], seeds: int) -> list[str]:
+    test = examples(bench.images("test", lambda: wanted(900, bench.args.each)))
+    found: dict[str, list[list[Scores]]] = {way: [] for way in ways}
+    size_of_pool = 0
+    for way in ways:
+        for seed in range(seeds):
+            images, runs = pool_of(bench, part, seed)
+            size_of_pool, scores = len(images), list[Scores]()
+            order = order_of(bench, part, way, sizes[-1], images, runs, seed)
             for size in sizes:
-                folder = kept.folder / f"{way}-{size}-seed{seed}"
-                if size > sizes[0]:
-                    chosen = more(way, order, chosen, pool, before, size)
-                if size == sizes[0]:
-                    folder = kept.folder / f"begin-{size}-seed{seed}"
-                scores.append(kept(folder.name, trained(args, [pool[i] for i in chosen], validation, test)))
-                before = folder
+                # All ways have the beginning in common.
+                name = f"{part} {way} {size} seed {seed}" if size > sizes[0] else f"{part} {size} seed {seed}"
+                scores.append(bench.scores(name, bench.trained([images[i] for i in order[:size]], test)))
             found[way].append(scores)
-    return _told(args, sizes, found)
+    return told(bench.args, part, sizes, found, size_of_pool)
 
 
-def more(way: str, order: list[int], chosen: list[int], pool: list[Any], before: Path, size: int) -> list[int]:
+def pool_of(bench: Bench, part: str, seed: int) -> tuple[list[Any], list[str]]:
+    if part == "choice":
+        images, runs = bench.images(f"archive {seed}", lambda: archive(seed))
+    else:
+        images, runs = bench.images(f"even {seed}", lambda: (wanted(seed, 7), [""] * 252))
+    return images[:: bench.args.thin], runs[:: bench.args.thin]
+
+
+def order_of(
+    bench: Bench, part: str, way: str, count: int, images: Sequence[Any], runs: Sequence[str], seed: int
+) -> list[int]:  # fmt: skip
+    """The numbers of structures in the order in which they are labelled; the first BEGIN are the same in every way."""
+    order = np.random.default_rng([seed, 2]).permutation(len(images)).tolist()
     if way == "random":
-        return order[:size]
-    rest = [i for i in range(len(pool)) if i not in chosen]
-    best = choose(Potential().load(before), [pool[i] for i in rest], size - len(chosen), [pool[i] for i in chosen])
-    return chosen + [rest[i] for i in best]
+        return list(order[:count])
+    found, rest = order[:BEGIN], order[BEGIN:]
+    if way == "chosen":
+        some, known = [images[i] for i in rest], [images[i] for i in found]
+        best = bench.images(
+            f"{part} chosen seed {seed}", lambda: next_labels("chgnet-0.3.0", some, count - BEGIN, known)
+        )
+        return [*found, *(rest[i] for i in best)]
+    while len(found) < count:  # Each from a run of which there are fewest so far.
+        have = Counter(runs[i] for i in found)
+        found.append(min((i for i in rest if i not in found), key=lambda i: have[runs[i]]))
+    return list(found)
 
 
-def trained(
-    args: argparse.Namespace, train: list[Any], validation: list[Any], test: Examples
-) -> Callable[[Path], Scores]:
-    def make(folder: Path) -> Scores:
-        family = Potential()
-        return family.evaluate(fit(family, train, validation, folder, args), test)
+def needed(sizes: Sequence[int], errors: Sequence[float], target: float) -> float:
+    """With how many labels an error is reached: between numbers of labels, by both in logarithms; inf where never.
 
-    return make
-
-
-def fewer(sizes: Sequence[int], random: Sequence[float], active: Sequence[float]) -> float:
-    """How many times as many labels chance needs for the error that the choice reaches with its last but one number.
-
-    Between numbers of labels errors are interpolated, both in logarithms; beyond the first and the last number it is at
-    most, and at least, that.
-    """
-    target = active[-2]
-    best = np.minimum.accumulate(random)
+    Errors that differ by less than SAME are the same: they differ by more from one seed to another."""
+    best, target = np.minimum.accumulate(errors), target * (1.0 + SAME)
     if best[-1] > target:
-        return sizes[-1] / sizes[-2]
-    needed = np.interp(-math.log(target), -np.log(best), np.log(sizes))
-    return float(np.exp(needed)) / sizes[-2]
+        return float("inf")
+    return float(np.exp(np.interp(-np.log(target), -np.log(best), np.log(sizes))))
 
 
-def _told(args: argparse.Namespace, sizes: Sequence[int], found: dict[str, list[list[Scores]]]) -> list[str]:
-    head = f"wide pool of {args.pool}, {args.seeds} seeds, {args.steps} steps"
-    lines = ["", f"| {head} | labels | force, meV/A | worst tenth | energy, meV/atom |", "|---|---|---|---|---|"]
-    means: dict[tuple[str, str], list[float]] = {}
+def told(
+    args: argparse.Namespace, part: str, sizes: Sequence[int], found: dict[str, list[list[Scores]]], pool: int
+) -> list[str]:
+    seeds = len(found["random"])
+    lines = [
+        "", f"| {part}: of {pool}, {seeds} seeds, {args.steps} steps | labels | force, meV/A | energy, meV/atom "
+        "| force of the worst tenth |", "|---|---|---|---|---|",
+    ]  # fmt: skip
     for way, runs in found.items():
         for at, size in enumerate(sizes):
-            cells = []
-            for name in ("force_mae", "force_mae_worst", "energy_mae"):
-                each = [run[at][name] for run in runs]
-                means.setdefault((way, name), []).append(float(np.mean(each)))
-                cells.append(f"{np.mean(each):.1f} +- {np.std(each):.1f}")
-            lines.append(f"| {way} | {size} | {' | '.join(cells)} |")
-    for name, said in (("force_mae", "the force error"), ("force_mae_worst", "the force error of the worst tenth")):
-        times = fewer(sizes, means["random", name], means["active", name])
-        beyond = min(means["random", name]) > means["active", name][-2]
-        lines.append(
-            f"\nFor {said} of {sizes[-2]} chosen labels, chance needs {'more than ' * beyond}{times:.2f}x as many."
-        )
+            if at or way == "random":
+                cells = [[run[at][name] for run in runs] for name in ERRORS]
+                said = " | ".join(f"{np.mean(each):.0f} +- {np.std(each):.0f}" for each in cells)
+                lines.append(f"| {way if at else 'the beginning'} | {size} | {said} |")
+    for name, what in ERRORS.items():
+        chance = [[scores[name] for scores in run] for run in found["random"]]
+        mean = np.mean(chance, axis=0)
+        for way in [w for w in found if w != "random"]:
+            ratios = list[str]()
+            for at, size in enumerate(sizes[1:-1], 1):
+                # Chance is what it is on average; what it is held against is each seed's own error.
+                each = [needed(sizes, mean, run[at][name]) / size for run in found[way]]
+                whole = needed(sizes, mean, float(np.mean([run[at][name] for run in found[way]]))) / size
+                ratios.append(f"{size}: {times(whole, sizes, size)} ({times(min(each), sizes, size)} to "
+                            f"{times(max(each), sizes, size)})")  # fmt: skip
+            lines.append(f"\nTimes the labels that chance needs for the same {what}, {way}, at {'; '.join(ratios)}")
     return lines
+
+
+def times(ratio: float, sizes: Sequence[int], size: int) -> str:
+    return f"over {sizes[-1] / size:.1f}" if ratio == float("inf") else f"{ratio:.1f}"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="two minutes: fewer steps, sizes and seeds")
-    parser.add_argument("--part", choices=("both", "curve", "active"), default="both")
+    parser.add_argument("--part", choices=("fine", "choice", "even"), action="append", help="all, if none is named")
     parser.add_argument("--keep", type=Path, help="where models and scores are kept, to go on with")
     parser.add_argument("--out", type=Path, help="write the tables there, as Markdown")
-    parser.add_argument("--steps", type=int, default=200)
-    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--steps", type=int, default=200, help="of the parts choice and even")
+    parser.add_argument("--fine-steps", type=int, default=300)
     parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--ways", nargs="+", choices=WAYS_TO_CHOOSE, default=WAYS_TO_CHOOSE, help="of the part choice")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--pool", type=int, default=400)
-    parser.add_argument("--test", type=int, default=100)
+    parser.add_argument("--each", type=int, default=3, help="of every kind of every alloy in the test")
     args = parser.parse_args()
-    sizes, rounds = [4, 8, 16, 32, 64], [8, 16, 32, 64]
+    sizes, fine_sizes = [4, 8, 16, 32, 64], [8, 32]
+    if "random" not in args.ways:
+        parser.error("--ways: random must be among them, for the others are held against it")
+    args.thin = 8 if args.quick else 1
     if args.quick:
-        args.steps, args.seeds, args.pool, args.test, sizes, rounds = 10, 1, 40, 20, [4, 8], [4, 8, 16]
+        args.steps, args.fine_steps, args.seeds, args.each, sizes, fine_sizes = 5, 5, 1, 1, [4, 6, 8], [4]
     import torch
 
     torch.set_num_threads(1)
+    parts = args.part or ["choice", "even", "fine"]
+    few = min(2, args.seeds)
+    fits = {
+        "choice": args.seeds * len(args.ways) * len(sizes), "even": few * 2 * len(sizes),
+        "fine": sum(1 if options else len(fine_sizes) for _, _, options in WAYS),
+    }  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
-        kept = Kept(args.keep or Path(folder))
-        lines = curve(args, kept, sizes) if args.part != "active" else []
-        lines += active(args, kept, rounds) if args.part != "curve" else []
+        bench = Bench(args.keep or Path(folder), args, sum(fits[part] for part in parts))
+        lines = list[str]()
+        for part in parts:
+            if part == "fine":
+                lines += fine(bench, fine_sizes)
+            else:
+                ways = args.ways if part == "choice" else WAYS_TO_CHOOSE[:2]
+                lines += compared(bench, part, ways, sizes, args.seeds if part == "choice" else few)
+            if args.out:
+                args.out.write_text("\n".join(lines).strip() + "\n")
     print("\n".join(lines))
-    if args.out:
-        args.out.write_text("\n".join(lines).strip() + "\n")
 
 
 if __name__ == "__main__":

@@ -12,9 +12,10 @@ import pytest
 from firstlight.core import Failed
 from firstlight.models import labels
 from firstlight.models._family import Examples, Item, Learnable
-from firstlight.models._potential_choice import choose, select
+from firstlight.models._potential_choice import NOISE, PUSHES, WIDTH, select, slopes
 from firstlight.models._potential_data import fit_shift, key, structure_of
-from firstlight.models._potential_replay import PROBE, REPLAY
+from firstlight.models._potential_net import from_folder
+from firstlight.models._potential_replay import PROBE, probe, rehearsal
 from firstlight.models._release import inherited_of
 from firstlight.models.potential import Potential, from_wheel
 
@@ -195,7 +196,12 @@ def test_other_weights_are_refused(tmp_path: Path) -> None:
 
 
 def test_what_is_asked_was_never_rehearsed() -> None:
-    assert not {c[0] for c in PROBE} & {c[0] for c in REPLAY}
+    asked = {frozenset(s.numbers.tolist()) for s in probe()}
+    rehearsed = [s for seed in range(20) for s in rehearsal(seed)]
+    assert len(asked) == len(PROBE) and not asked & {frozenset(s.numbers.tolist()) for s in rehearsed}
+    # No two atoms sit upon each other: of such crystals no parent has an answer worth keeping.
+    ends = [np.linalg.norm(s.positions[1] - s.positions[0]) for s in rehearsed]
+    assert min(ends) > 0.4
 
 
 # ------------------------------------------------------------------ using
@@ -252,15 +258,46 @@ def test_the_chosen_are_strange_and_no_two_are_alike() -> None:
     chosen = select(pool, [], 2)
     assert 13 in chosen and len(set(chosen) & {10, 11, 12}) == 1
     assert select(pool, [pool[13]], 1)[0] in (10, 11, 12)
+    assert select(pool, [], 5)[:2] == chosen
     with pytest.raises(ValueError, match="15 structures cannot be chosen of a pool of 14"):
         select(pool, [], 15)
 
 
-def test_a_potential_chooses_what_to_label(released: Path) -> None:
+def test_variances_are_those_of_linear_regression() -> None:
+    """What is chosen one by one is what the posterior, worked out at once, would have chosen."""
+    rng = np.random.default_rng(1)
+    pool = [rng.standard_normal((2, 6)) for _ in range(12)]
+    chosen = select(pool, pool[:1], 4)
+    seen = [0]
+    for best in chosen:
+        rows = np.concatenate([pool[i] for i in seen])
+        covariance = np.linalg.inv(np.eye(6) + rows.T @ rows / NOISE)
+        left = [float(np.trace(block @ covariance @ block.T)) for block in pool]
+        assert best == max((i for i in range(12) if i not in seen[1:]), key=left.__getitem__)
+        seen.append(best)
+
+
+def test_what_a_label_would_tell_does_not_depend_on_how_a_structure_lies(released: Path) -> None:
+    network, _ = from_folder(released)
+    one, other = clusters(2)
+    turned = one.copy()
+    turned.rotate(70, (1, 2, 3))
+    asked = [w.requires_grad for w in network.parameters()]
+    rows = slopes(network, [one, turned, other])
+    assert [block.shape for block in rows] == [(PUSHES + 1, WIDTH)] * 3
+    assert (np.stack([block[:-1] for block in rows]) ** 2).sum(2).mean() == pytest.approx(1.0)
+    assert rows[1][-1] == pytest.approx(rows[0][-1], abs=0.02) and np.abs(rows[2][-1] - rows[0][-1]).max() > 0.1
+    assert [w.requires_grad for w in network.parameters()] == asked
+
+
+def test_what_is_known_already_is_not_chosen(released: Path) -> None:
     pool = [*clusters(4), *clusters(1, far=-0.6)]
-    potential = Potential().load(released)
-    assert choose(potential, pool, 1, pool[:1]) == [4]
-    assert sorted(choose(potential, pool, 5)) == [0, 1, 2, 3, 4]
+    assert labels.next_labels(released, pool, 1, pool[:1]) == [4]
+    assert sorted(labels.next_labels(released, pool, 4, pool[:1])) == [1, 2, 3, 4]
+    twice = [pool[1], pool[0].copy(), pool[1].copy()]
+    assert labels.next_labels(released, twice, 1, pool[:1]) == [0]
+    with pytest.raises(ValueError, match="of 3 structures 1 are neither labelled nor the same as another: 2 cannot"):
+        labels.next_labels(released, twice, 2, pool[:1])
 
 
 # ------------------------------------------------------------------ labels
@@ -278,6 +315,19 @@ def test_labels_are_what_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert found.energy == pytest.approx(atoms.get_potential_energy(), abs=1e-6)
     assert found.forces == pytest.approx(atoms.get_forces(), abs=1e-6)
     assert found.stress == pytest.approx(atoms.get_stress(voigt=False), abs=1e-6)
+
+
+def test_one_structure_of_many_is_labelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    images = [build.bulk("Cu"), build.bulk("Fe"), build.bulk("Ni")]
+    io.write("in.extxyz", images)
+    assert labels.label({"structure": 3}, structures="in.extxyz")["labelled"] == 1.0
+    assert io.read("labelled.extxyz", format="extxyz").get_chemical_formula() == "Ni"
+    with pytest.raises(Failed, match=r"structure 2 of 3 .*EMT has no Fe"):
+        labels.label({"structure": 2}, structures="in.extxyz")
+    for number in (0, 4, 1.5):
+        with pytest.raises(Failed, match="is none of the 3 there are"):
+            labels.label({"structure": number}, structures="in.extxyz")
 
 
 @pytest.mark.parametrize(

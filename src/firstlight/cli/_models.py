@@ -2,7 +2,17 @@
 
 import typer
 
-from . import _model, _model_bundle, _model_say, _model_serve, _model_shadow, _model_show, _model_together, _model_train
+from . import (
+    _model,
+    _model_bundle,
+    _model_choose,
+    _model_say,
+    _model_serve,
+    _model_shadow,
+    _model_show,
+    _model_together,
+    _model_train,
+)
 from ._verb import verb
 
 
@@ -13,6 +23,7 @@ def register(app: typer.Typer) -> None:
     verb(model, "Make")(_model_train.train)
     verb(model, "Make")(_model_together.together)
     verb(model, "Make")(_model_together.site)
+    verb(model, "Make")(_model_choose.choose)
     verb(model, "Look", "list")(_model.list_)
     for looks in (_model_show.show, _model_show.compare, _model.history, _model.touched):
         verb(model, "Look")(looks)

@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .. import app, backtest, catalog, config, data, domains, journal, models, plugins, reports, together
+    from .. import app, backtest, catalog, config, data, domains, factory, journal, models, plugins, reports, together
     from ..catalog import adding, analysis, index, packages, provenance, sources
     from ..facilities.lab import discovery
     from ..facilities.lab import facility as lab
@@ -23,6 +23,7 @@ __all__ = [
     "data",
     "discovery",
     "domains",
+    "factory",
     "federated",
     "index",
     "journal",

@@ -1,5 +1,6 @@
 """The model factory: data by query, a frozen manifest, a training campaign, a version in the registry."""
 
+from ._labelling import ask_for_labels
 from ._manifest import NotForTraining, frozen
 from ._registry import CatalogShelf, UsableModels, open_registry
 from ._retraining import Retraining
@@ -8,6 +9,6 @@ from ._together import contribution, lent
 from ._training import NothingTrained, prepared, register, spec_of, trains
 
 __all__ = [
-    "CatalogShelf", "NotForTraining", "NothingTrained", "Retraining", "UsableModels", "contribution", "frozen",
-    "in_shadow", "lent", "open_registry", "prepared", "register", "served", "spec_of", "trains",
+    "CatalogShelf", "NotForTraining", "NothingTrained", "Retraining", "UsableModels", "ask_for_labels", "contribution",
+    "frozen", "in_shadow", "lent", "open_registry", "prepared", "register", "served", "spec_of", "trains",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Labels for structures, as operations that a facility performs: energies and forces by EMT, xTB or DFT.
+"""Labels for structures: which to ask for next, and energies and forces by EMT, xTB or DFT, as a facility performs it.
 
     StepSpec(operation="firstlight.models.labels:label", settings={"method": "gfn2-xtb"}, outputs=("labelled.extxyz",))
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
@@ -29,6 +29,7 @@ HARTREE, BOHR = 27.211386245988, 0.529177210903
 """In eV and angstrom (CODATA 2018)."""
 OUTPUT = "labelled.extxyz"
 
+
 Labeller = Callable[[Any], Any]
 """Gives an ase.Atoms its energy and forces (in a calculator that only holds them); raises Failed."""
 
@@ -36,22 +37,28 @@ Labeller = Callable[[Any], Any]
 def label(point: Mapping[str, Scalar], *, structures: str, method: str = "emt", most: int = 10_000) -> dict[str, float]:
     """Label every structure of an extended XYZ file, into `labelled.extxyz` in the current folder.
 
-    `method` is one of METHODS ("pyscf:pbe/def2-svp"); a value of `point` called "method" takes its place. Observables:
-    `labelled` (structures), `atoms`, `seconds`, `largest-force` (eV/angstrom). Raises Failed: "invalid-input" for what
-    the method cannot do, "did-not-converge" where it found no answer; each says which structure it was. Nothing is left
-    then, for a file that lacks some would pass for a whole one.
+    `method` is one of METHODS ("pyscf:pbe/def2-svp"); a value of `point` called "method" takes its place, and one
+    called "structure" is the number (from 1) of the only one to be labelled. Observables: `labelled` (structures),
+    `atoms`, `seconds`, `largest-force` (eV/angstrom). Raises Failed: "invalid-input" for what the method cannot do,
+    "did-not-converge" where it found no answer; each says which structure it was. Nothing is left then, for a file that
+    lacks some would pass for a whole one.
     """
-    from ase.io import read, write  # noqa: PLC0415
+    from ase.io import write  # noqa: PLC0415
 
     began = time.perf_counter()
     labeller = labeller_of(str(point.get("method", method)))
     try:
-        images = read(structures, index=":", format="extxyz")
-    except (OSError, ValueError, KeyError, IndexError) as error:
-        raise Failed("invalid-input", f"structures: {structures} cannot be read as extended XYZ: {error}") from error
+        images = read_structures(Path(structures))
+    except ValueError as error:
+        raise Failed("invalid-input", f"structures: {error}") from error
     if not 0 < len(images) <= most:
         raise Failed("invalid-input", f"structures: {structures} holds {len(images)}: from 1 to {most} can be labelled")
-    found = [_labelled(labeller, atoms, f"structure {n} of {len(images)}") for n, atoms in enumerate(images, 1)]
+    numbers = list(range(1, len(images) + 1))
+    if "structure" in point:
+        if point["structure"] not in numbers:
+            raise Failed("invalid-input", f"structure: {point['structure']} is none of the {len(images)} there are")
+        numbers = [int(point["structure"])]
+    found = [_labelled(labeller, images[n - 1], f"structure {n} of {len(images)}") for n in numbers]
     write(Path(OUTPUT), found, format="extxyz")
     return {
         "labelled": float(len(found)),
@@ -59,6 +66,53 @@ def label(point: Mapping[str, Scalar], *, structures: str, method: str = "emt", 
         "largest-force": max(float(np.linalg.norm(a.get_forces(), axis=1).max()) for a in found),
         "seconds": time.perf_counter() - began,
     }
+
+
+def read_structures(path: Path) -> list[Any]:
+    """The structures of an extended XYZ file, an ase.Atoms each. Raises ValueError naming the file."""
+    from ase.io import read  # noqa: PLC0415
+
+    try:
+        return list(read(path, index=":", format="extxyz"))
+    except (OSError, ValueError, KeyError, IndexError, AssertionError) as error:
+        raise ValueError(f"{path} cannot be read as extended XYZ: {error or type(error).__name__}") from error
+
+
+def write_structures(path: Path, structures: Sequence[Any]) -> None:
+    """Structures without labels, as extended XYZ."""
+    from ase.io import write  # noqa: PLC0415
+
+    bare = [atoms.copy() for atoms in structures]  # A copy has no calculator, and so no labels.
+    for atoms in bare:
+        atoms.info, atoms.arrays = {}, {name: atoms.arrays[name] for name in ("numbers", "positions")}
+    write(path, bare, format="extxyz")
+
+
+def next_labels(
+    release: Path | str, pool: Sequence[Any], count: int, known: Sequence[Any] = ()
+) -> list[int]:  # fmt: skip
+    """The numbers (from 0) of `count` structures of a pool (ase.Atoms each) whose labels would teach a potential most.
+
+    `release` is the folder of a released potential, or the name of one that comes in a wheel ("chgnet-0.3.0"). `known`
+    are structures that have labels already, or were asked for and failed: they, and those next to them, are of no use.
+    Raises ValueError where fewer than `count` structures of the pool are left.
+    """
+    from . import _potential_net as net  # noqa: PLC0415
+    from ._potential_choice import choose  # noqa: PLC0415
+    from ._potential_data import key, structure_of  # noqa: PLC0415
+
+    network = net.from_wheel(release) if isinstance(release, str) else net.from_folder(release)[0]
+    taken, left = {key(structure_of(atoms)) for atoms in known}, list[int]()
+    for n, atoms in enumerate(pool):
+        if (same := key(structure_of(atoms))) not in taken:
+            taken.add(same)
+            left.append(n)
+    if count > len(left):
+        raise ValueError(
+            f"of {len(pool)} structures {len(left)} are neither labelled nor the same as another: "
+            f"{count} cannot be chosen"
+        )
+    return [left[i] for i in choose(network, [pool[n] for n in left], count, known)]
 
 
 def labeller_of(method: str) -> Labeller:

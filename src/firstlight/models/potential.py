@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from .adapters.ase import PotentialCalculator
 
 Start = Literal["chgnet-0.3.0", "chgnet-r2scan", "scratch"]
+STARTS: tuple[Literal["chgnet-0.3.0", "chgnet-r2scan"], ...] = ("chgnet-0.3.0", "chgnet-r2scan")
+"""Those that come in a wheel."""
 GPA = 160.21766208
 """GPa in an eV/angstrom**3."""
 
