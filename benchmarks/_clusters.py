@@ -127,3 +127,23 @@ MAKE: dict[str, Callable[[Rng, Sequence[str], int], list[Any]]] = {
     "search": searched,
     "torn": torn,
 }
+
+
+# ------------------------------------------------------------------ crystals, for train.py
+
+EDGES = {"Cu": 3.61, "Ag": 4.09, "Au": 4.08, "Pd": 3.89, "Pt": 3.92, "Ni": 3.52}
+
+
+def crystals(count: int, seed: int) -> list[Any]:
+    """Eight atoms of a random alloy on a face-centred cubic lattice, displaced and strained as in a hot crystal."""
+    from ase.build import bulk
+
+    rng, found = np.random.default_rng(seed), list[Any]()
+    for _ in range(count):
+        symbols = rng.choice(tuple(EDGES), 8)
+        atoms = bulk("Cu", a=float(np.mean([EDGES[s] for s in symbols])), cubic=True) * (2, 1, 1)
+        atoms.symbols[:] = symbols
+        atoms.set_cell(atoms.cell.array @ (np.eye(3) + 0.03 * rng.standard_normal((3, 3))), scale_atoms=True)
+        atoms.positions += 0.15 * rng.standard_normal((len(atoms), 3))
+        found.append(labelled(atoms))
+    return found

@@ -103,11 +103,12 @@ def experiment(_: int, __: int) -> tuple[Learnable, int]:
 
 
 def potential(_: int, __: int) -> tuple[Learnable, int]:
-    from potential import examples, plain
+    from _clusters import crystals
+    from potential import examples
 
     from firstlight.models.potential import Potential
 
-    made = examples(plain(20, 0))
+    made = examples(crystals(20, 0))
     return Potential().begin(made.only(range(16)), made.only(range(16, 20)), None, 0), 4
 
 
