@@ -12,8 +12,9 @@ import torch
 
 from ._embedding import Array
 from ._experiment_net import Tokens, described, kernel
+from ._experiment_place import ExperimentConfig, placed
 from ._experiment_read import Told
-from ._experiment_use import JITTER, ExperimentConfig, placed
+from ._experiment_use import JITTER
 from ._weights import Weights
 
 Campaign = tuple[Tokens, Array, Array]
@@ -75,7 +76,7 @@ class ExperimentLearner:
         for i in chosen:
             n = len(self._train[i][1])
             take = np.random.default_rng([seed, i]).permutation(n)[: self._rows]
-            some.append(_cut(self._train[i], take))
+            some.append(cut(self._train[i], take))
         found: torch.Tensor = self.module(*self._batch(some)).mean()
         return found
 
@@ -85,7 +86,7 @@ class ExperimentLearner:
 
     def validate(self) -> float:
         """The mean loss of the campaigns for validation, their first readings."""
-        some = [_cut(c, np.arange(min(len(c[1]), JUDGED))) for c in self._validation]
+        some = [cut(c, np.arange(min(len(c[1]), JUDGED))) for c in self._validation]
         with torch.no_grad():
             parts = [self.module(*self._batch(some[at : at + 32])) for at in range(0, len(some), 32)]
             return float(torch.cat(parts).mean())
@@ -96,27 +97,32 @@ class ExperimentLearner:
         return told
 
     def _batch(self, some: Sequence[Campaign]) -> tuple[Tokens, torch.Tensor, torch.Tensor, torch.Tensor]:
-        device = next(self.module.parameters()).device
-        n, d = max(len(y) for _, y, _ in some), max(len(t.there) for t, _, _ in some)
-
-        def stacked(arrays: Sequence[Array], shape: tuple[int, ...]) -> torch.Tensor:
-            made = np.zeros((len(arrays), *shape), dtype=np.float32)
-            for k, a in enumerate(arrays):
-                made[k][tuple(slice(size) for size in a.shape)] = a
-            return torch.from_numpy(made).to(device)
-
-        tokens = [t for t, _, _ in some]
-        static, words = tokens[0].static.shape[1], tokens[0].words.shape[2]
-        together = Tokens(
-            stacked([t.static for t in tokens], (d, static)), stacked([t.there for t in tokens], (d,)),
-            stacked([t.observable for t in tokens], (len(tokens[0].observable),)),
-            stacked([t.number for t in tokens], (n, d)), stacked([t.words for t in tokens], (n, d, words)),
-        )  # fmt: skip
-        use = stacked([np.ones(len(y)) for _, y, _ in some], (n,))
-        return together, stacked([y for _, y, _ in some], (n,)), stacked([e for _, _, e in some], (n,)), use
+        return stacked(some, next(self.module.parameters()).device)
 
 
-def _cut(campaign: Campaign, take: Any) -> Campaign:
+def stacked(some: Sequence[Campaign], device: torch.device) -> tuple[Tokens, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Campaigns one above the other, filled up to the longest: tokens, values, noise variances, and which count."""
+    n, d = max(len(y) for _, y, _ in some), max(len(t.there) for t, _, _ in some)
+
+    def filled(arrays: Sequence[Array], shape: tuple[int, ...]) -> torch.Tensor:
+        made = np.zeros((len(arrays), *shape), dtype=np.float32)
+        for k, a in enumerate(arrays):
+            made[k][tuple(slice(size) for size in a.shape)] = a
+        return torch.from_numpy(made).to(device)
+
+    tokens = [t for t, _, _ in some]
+    static, words = tokens[0].static.shape[1], tokens[0].words.shape[2]
+    together = Tokens(
+        filled([t.static for t in tokens], (d, static)), filled([t.there for t in tokens], (d,)),
+        filled([t.observable for t in tokens], (len(tokens[0].observable),)),
+        filled([t.number for t in tokens], (n, d)), filled([t.words for t in tokens], (n, d, words)),
+    )  # fmt: skip
+    use = filled([np.ones(len(y)) for _, y, _ in some], (n,))
+    return together, filled([y for _, y, _ in some], (n,)), filled([e for _, _, e in some], (n,)), use
+
+
+def cut(campaign: Campaign, take: Any) -> Campaign:
+    """Some readings of a campaign, in that order."""
     tokens, y, extra = campaign
     return (
         Tokens(tokens.static, tokens.there, tokens.observable, tokens.number[take], tokens.words[take]),
