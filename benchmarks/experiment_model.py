@@ -77,9 +77,7 @@ def trained(folder: Path, archive: Sequence[core.Earlier], kind: str, seed: int,
     write_weights(folder / "model.safetensors", {n: t.numpy() for n, t in found.weights.items()})
     (folder / "config.json").write_text(json.dumps({"family": "experiment", "config": learner.config()}))
     best = f"nll {found.best.validation:.3f} on {len(held)} others (step {found.best.step} of {how.steps})"
-    print(
-        f"\r  learned from {len(learned)} campaigns in {time.process_time() - began:.0f} s of CPU: {best}", flush=True
-    )
+    print(f"\r  learned from {len(learned)} campaigns in {time.process_time() - began:.0f} s CPU: {best}", flush=True)
     return folder
 
 

@@ -26,14 +26,14 @@ SPEC = reactions.specification("new")
 @pytest.fixture(scope="module")
 def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("experiment")
-    examples = read(folder / "data", reactions.earlier(0, 40, 24), FAMILY)
+    examples = read(folder / "data", reactions.earlier(0, 30, 16), FAMILY)
     order = np.random.default_rng(0).permutation(len(examples)).tolist()
-    return fit(folder / "model", FAMILY, examples.only(order[8:]), examples.only(order[:8]), steps=200)
+    return fit(folder / "model", FAMILY, examples.only(order[6:]), examples.only(order[:6]), steps=120)
 
 
 def test_it_knows_more_of_a_new_campaign_than_those_who_know_nothing(release: Path, tmp_path: Path) -> None:
     test = read(tmp_path / "test", reactions.earlier(5, 8, 16), FAMILY)
-    train = read(tmp_path / "train", reactions.earlier(0, 40, 24), FAMILY)
+    train = read(tmp_path / "train", reactions.earlier(0, 30, 16), FAMILY)
     scores, bases = FAMILY.evaluate(release, test), FAMILY.baselines(train, test)
     assert scores["nll"] < min(b["nll"] for b in bases.values()) - 0.2
     assert scores["order"] > 0.4

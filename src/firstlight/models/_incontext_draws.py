@@ -1,7 +1,8 @@
 """Synthetic campaigns to learn from besides those of the archive, drawn from a seed as they are wanted.
 
 After the priors of PFNs4BO (Müller et al. 2023): Gaussian processes and random networks. They live in the spaces of the
-archive's own campaigns, so that they teach how readings tell of other points there, whatever is read.
+archive's own campaigns, so that they teach how readings tell of other points there, whatever is read. Where there is a
+Gaussian process that was trained on earlier campaigns, they are drawn from that.
 """
 
 from __future__ import annotations
@@ -11,15 +12,19 @@ import math
 import numpy as np
 
 from ._embedding import Array
-from ._experiment_net import Tokens, matern
+from ._experiment_net import Tokens, described, kernel, matern
+from ._weights import Weights
 
 NETWORKS = 0.25
 """What part of the draws are random networks."""
 HIDDEN = 24
 
 
-def drawn(tokens: Tokens, rng: np.random.Generator) -> tuple[Tokens, Array]:
-    """A campaign at points like those of another one: tokens, and what is read there (n,), in spreads."""
+def drawn(tokens: Tokens, teacher: Weights | None, rng: np.random.Generator) -> tuple[Tokens, Array]:
+    """A campaign at points like those of another one: tokens, and what is read there (n,), in spreads.
+
+    `teacher` are the weights of a pre-trained Gaussian process, if there is one.
+    """
     number, words = tokens.number.copy(), tokens.words.copy()
     n = len(number)
     for j in range(number.shape[1]):
@@ -29,11 +34,16 @@ def drawn(tokens: Tokens, rng: np.random.Generator) -> tuple[Tokens, Array]:
             number[:, j] = rng.uniform(number[:, j].min(), number[:, j].max(), n)
     x = np.concatenate([number, words.reshape(n, -1)], 1)
     owner = np.r_[np.arange(number.shape[1]), np.repeat(np.arange(number.shape[1]), words.shape[2])]
+    there = Tokens(tokens.static, tokens.there, tokens.observable, number, words)
+    if teacher is not None:
+        at = described(teacher, there, np)
+        root = np.linalg.cholesky(kernel(at, at, np) + (at.noise**2 + 1e-6) * np.eye(n))
+        return there, np.clip(at.mean + root @ rng.standard_normal(n), -6.0, 6.0)
     make = _network if rng.random() < NETWORKS else _process
     level, size = 0.7 * rng.standard_normal(), math.exp(0.4 * rng.standard_normal())
     noise = math.exp(rng.uniform(math.log(0.01), math.log(0.3)))
     y = level + size * (make(x, owner, rng) + noise * rng.standard_normal(n))
-    return Tokens(tokens.static, tokens.there, tokens.observable, number, words), np.clip(y, -6.0, 6.0)
+    return there, np.clip(y, -6.0, 6.0)
 
 
 def _process(x: Array, owner: Array, rng: np.random.Generator) -> Array:

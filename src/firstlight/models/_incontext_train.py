@@ -49,9 +49,9 @@ class InContextLearner:
 
     def __init__(
         self, weights: Weights, config: ExperimentConfig, rows: int, synthetic: float, train: Sequence[Told],
-        validation: Sequence[Told],
+        validation: Sequence[Told], teacher: Weights | None = None,
     ) -> None:  # fmt: skip
-        self._config, self._rows, self._synthetic = config, rows, synthetic
+        self._config, self._rows, self._synthetic, self._teacher = config, rows, synthetic, teacher
         self.module: torch.nn.Module = Net(weights)
         self._train: list[Campaign] = [placed(config, told) for told in train]
         self._validation: list[Campaign] = [_shuffled(placed(config, t), i) for i, t in enumerate(validation)]
@@ -74,7 +74,7 @@ class InContextLearner:
             rng = np.random.default_rng([seed, i])
             own = cut(self._train[i], rng.permutation(len(self._train[i][1]))[: self._rows])
             if self._synthetic:
-                tokens, y = drawn(own[0], rng)
+                tokens, y = drawn(own[0], self._teacher, rng)
                 some.append(_noisier((tokens, y, np.zeros(len(y))), rng))
                 share.append(self._synthetic)
             some.append(_noisier(own, rng))

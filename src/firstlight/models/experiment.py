@@ -35,7 +35,6 @@ MOST = 96
 """Readings of a campaign that a score looks at."""
 LENGTHS, NOISES = (0.2, 0.5, 1.0, 2.0, 5.0), (0.05, 0.2, 0.5)
 """Of a Gaussian process that knows nothing: all of these are as likely."""
-_CALLED = {"gp": "Gaussian process", "transformer": "transformer"}
 
 
 class Experiment:
@@ -58,18 +57,22 @@ class Experiment:
         return read_campaigns(self.options, items, files)
 
     def begin(self, train: Examples, validation: Examples, parent: Path | None, seed: int) -> Learnable:
-        """A model to train. Raises ValueError where campaigns, or the parent, do not go together."""
+        """A model to train: a transformer whose parent is a Gaussian process learns from what that expects, besides.
+
+        Raises ValueError where campaigns, or the parent, do not go together.
+        """
         asked, own = self.options, None if parent is None else load_experiment(parent)
-        if own and own.config.kind != asked.kind:
-            raise ValueError(f"the parent is a {_CALLED[own.config.kind]}: set options.kind to {own.config.kind}")
+        if own and own.config.kind == "transformer" != asked.kind:
+            raise ValueError("the parent is a transformer, and nothing else is made of one: set options.kind")
         campaigns: Sequence[Told] = train.items
         parameters = seen_parameters(campaigns, own.config.parameters if own else ())
         levels = seen_levels(campaigns, own.config.observables if own else ())
         count = len(set(train.groups))
+        goes_on = own is not None and own.config.kind == asked.kind
         config = ExperimentConfig(
-            width=own.config.width if own else asked.width, parameters=parameters, observables=levels,
+            width=own.config.width if own and goes_on else asked.width, parameters=parameters, observables=levels,
             campaigns=count + (own.config.campaigns if own else 0), kind=asked.kind,
-            depth=own.config.depth if own else asked.depth if asked.kind == "transformer" else 0,
+            depth=own.config.depth if own and goes_on else asked.depth if asked.kind == "transformer" else 0,
             limits=(
                 f"It has seen {count} campaigns over {', '.join(k.name for k in parameters)}.",
                 "Of parameters, values and ranges that are not in them it knows nothing, and says so.",
@@ -79,12 +82,13 @@ class Experiment:
         if asked.kind == "gp":
             from ._experiment_train import ExperimentLearner  # noqa: PLC0415
 
-            return ExperimentLearner(own.weights if own else begin(config.width, seed), config, asked.rows, campaigns,
-                                     held)  # fmt: skip
+            weights = own.weights if own else begin(config.width, seed)
+            return ExperimentLearner(weights, config, asked.rows, campaigns, held)
         from ._incontext_train import InContextLearner  # noqa: PLC0415
 
-        weights = own.weights if own else _incontext_net.begin(config.width, config.depth, seed)
-        return InContextLearner(weights, config, asked.rows, asked.synthetic, campaigns, held)
+        weights = own.weights if own and goes_on else _incontext_net.begin(config.width, config.depth, seed)
+        teacher = own.weights if own and not goes_on else None
+        return InContextLearner(weights, config, asked.rows, asked.synthetic, campaigns, held, teacher)
 
     def evaluate(self, folder: Path, test: Examples) -> Scores:
         """`nll`; how well it orders the readings of a campaign before it sees any (`order`, rank correlation); and how
