@@ -40,10 +40,10 @@ AMONG_SIBLINGS = ("random", "bayes", "transfer", "pretrained")
 HOW: Mapping[str, Training] = {
     "gp": Training(steps=400, batch=24, learning_rate=1e-2, weight_decay=0.3, average=0.98, validate=20),
     "transformer": Training(
-        steps=1200, batch=12, learning_rate=3e-3, warmup=50, weight_decay=0.1, average=0.99, validate=60
+        steps=1500, batch=8, learning_rate=3e-3, warmup=50, weight_decay=0.1, average=0.99, validate=75
     ),
 }
-OPTIONS: Mapping[str, Mapping[str, object]] = {"gp": {}, "transformer": {"width": 64, "depth": 3}}
+OPTIONS: Mapping[str, Mapping[str, object]] = {"gp": {}, "transformer": {"width": 64, "depth": 3, "synthetic": 0.5}}
 SIBLINGS = ("buchwald_a", "buchwald_b", "buchwald_c")
 EARLIER = 8
 """So many campaigns of the archive `transfer` is given: it fits a surrogate to each."""
@@ -56,12 +56,18 @@ Task = tuple[str, int, int, str]
 
 
 def trained(folder: Path, archive: Sequence[core.Earlier], kind: str, seed: int, steps: int = 0) -> Path:
-    """A release that has learned from an archive; the one there, where there is one."""
+    """A release that has learned from an archive; the one there, where there is one.
+
+    A transformer learns from what a Gaussian process of the same archive expects, besides.
+    """
     if (folder / "config.json").exists():
         return folder
     from firstlight.models import _loop
     from firstlight.models._workers import workers
 
+    parent = None
+    if kind == "transformer":
+        parent = trained(folder.with_name(folder.name.replace(kind, "gp")), archive, "gp", seed, steps)
     folder.mkdir(parents=True, exist_ok=True)
     family, items, files = Experiment(kind=kind, **OPTIONS[kind]), list[Item](), list[Path]()
     for e in archive:
@@ -70,7 +76,7 @@ def trained(folder: Path, archive: Sequence[core.Earlier], kind: str, seed: int,
         items.append(Item(dataset=e.campaign, path="trials.parquet", digest="", size=0, group=e.campaign))
     examples = family.read(items, files)
     held, learned = _halved(examples, seed)
-    learner, began = family.begin(learned, held, None, seed), time.process_time()
+    learner, began = family.begin(learned, held, parent, seed), time.process_time()
     how = replace(HOW[kind], seed=seed, steps=steps or HOW[kind].steps)
     with workers(folder / ".meeting") as crew:
         found = _loop.train(learner, how, crew, report=_progress)

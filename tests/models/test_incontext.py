@@ -57,7 +57,7 @@ def test_numpy_says_what_torch_does_all_at_once_or_one_by_one(release: Path, exa
     assert -ours.mean() == pytest.approx(float(theirs), abs=1e-4)
     assert filled[1] == pytest.approx(float(theirs), abs=1e-4)
     assert -ours[:9].mean() == pytest.approx(float(filled[0]), abs=1e-4)
-    tokens, y, extra = campaign
+    tokens, y, _ = campaign
     w = model.weights
     for n in (0, 5):
         t, z, e = cut(campaign, np.arange(n))
@@ -139,10 +139,11 @@ def test_it_learns_from_what_a_gaussian_process_expects(tmp_path: Path, examples
     gp = Experiment(width=8)
     parent = fit(tmp_path / "gp", gp, examples, examples, steps=2)
     plain, taught = FAMILY.begin(examples, examples, None, 0), FAMILY.begin(examples, examples, parent, 0)
-    assert float(plain.loss([0, 1], 3)) != float(taught.loss([0, 1], 3))
+    with torch.no_grad():
+        assert float(plain.loss([0, 1], 3)) != float(taught.loss([0, 1], 3))
     child = fit(tmp_path / "child", FAMILY, examples, examples, steps=1, parent=parent)
     assert FAMILY.load(child).config.kind == "transformer"
-    assert 0 < FAMILY.forgetting(child, parent)["change"]
+    assert FAMILY.forgetting(child, parent)["change"] > 0
     with pytest.raises(ValueError, match="the parent is a transformer"):
         gp.begin(examples, examples, child, 0)
 
