@@ -16,7 +16,7 @@ from . import _incontext_net
 from ._embedding import Array
 from ._experiment_net import Described, Tokens, described, kernel, matern, shapes
 from ._experiment_place import Columns, ExperimentConfig, Placer, unlike, values_of
-from ._experiment_read import Level
+from ._experiment_read import Known, Level
 from ._incontext_use import InContextPrior, before, chain, too_far
 from ._release import read_release
 from ._weights import Weights
@@ -62,7 +62,7 @@ class ExperimentModel:
     def expecting(self, parameters: Sequence[Parameter], level: Level) -> ExperimentPrior | InContextPrior:
         """What it expects of an observable over some parameters, of which it knows some."""
         kind = ExperimentPrior if self.config.kind == "gp" else InContextPrior
-        return kind(self, parameters, level)
+        return kind(self.weights, self.config.parameters, parameters, level)
 
     def log_density(self, tokens: Tokens, y: Array, extra: Array) -> float:
         """The log density of the readings (n,) of one campaign, known noise variances (n,) included, in spreads."""
@@ -81,9 +81,11 @@ class ExperimentModel:
 class ExperimentPrior:
     """A Gaussian process before any reading, over the points of one campaign, in the unit of one observable."""
 
-    def __init__(self, model: ExperimentModel, parameters: Sequence[Parameter], level: Level) -> None:
-        self._weights, self._level = model.weights, level
-        self._placer = Placer(model.config.parameters, parameters, level)
+    def __init__(
+        self, weights: Weights, known: Sequence[Known], parameters: Sequence[Parameter], level: Level
+    ) -> None:  # fmt: skip
+        self._weights, self._level = weights, level
+        self._placer = Placer(known, parameters, level)
         heads = described(self._weights, self._placer.tokens(_nowhere(parameters)), np)
         self._noise = float(heads.noise)
         self._last: tuple[tuple[Columns, tuple[Described, Array, Array]], ...] = ()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -20,9 +20,6 @@ from ._experiment_read import SLACK, Known, Level, are_words, on_scale
 from ._incontext_net import WIDTH, answered, chained, log_density, moments, order, told
 from ._weights import Weights
 
-if TYPE_CHECKING:
-    from ._experiment_use import ExperimentModel
-
 MOST = 128
 """Of more readings than this it is told so many, evenly over time: it has learned from no longer campaigns."""
 RESOLUTION = WIDTH / 2.0
@@ -32,9 +29,11 @@ RESOLUTION = WIDTH / 2.0
 class InContextPrior:
     """What a transformer expects of one observable of one campaign, in the observable's unit."""
 
-    def __init__(self, model: ExperimentModel, parameters: Sequence[Parameter], level: Level) -> None:
-        self._weights, self._level = model.weights, level
-        self._placer = Placer(model.config.parameters, parameters, level)
+    def __init__(
+        self, weights: Weights, known: Sequence[Known], parameters: Sequence[Parameter], level: Level
+    ) -> None:  # fmt: skip
+        self._weights, self._level = weights, level
+        self._placer = Placer(known, parameters, level)
 
     @property
     def level(self) -> float:
