@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -23,13 +23,17 @@ JUDGED = 96
 """At most so many readings of a campaign are looked at to judge by."""
 
 
-class Net(torch.nn.Module):
-    """The weights; the arithmetic is that of `_experiment_net`."""
+class Weighted(torch.nn.Module):
+    """Weights by name, whose arithmetic is elsewhere."""
 
     def __init__(self, weights: Weights) -> None:
         super().__init__()
         for name, array in weights.items():
             self.register_parameter(name, torch.nn.Parameter(torch.tensor(array, dtype=torch.float32)))
+
+
+class Net(Weighted):
+    """The Gaussian process; the arithmetic is that of `_experiment_net`."""
 
     def forward(self, tokens: Tokens, y: torch.Tensor, extra: torch.Tensor, use: torch.Tensor) -> torch.Tensor:
         """Minus the log density of each campaign a reading, (b,), of values (b, n) of which `use` (b, n) count."""
@@ -47,19 +51,29 @@ class Net(torch.nn.Module):
         return found
 
 
+Draw = Callable[[Campaign, np.random.Generator], Sequence[tuple[Campaign, float]]]
+"""What is learned from a campaign in one step, and how much each of it counts; together one."""
+
+
+def itself(campaign: Campaign, rng: np.random.Generator) -> Sequence[tuple[Campaign, float]]:
+    """A campaign as it is."""
+    return [(campaign, 1.0)]
+
+
 class ExperimentLearner:
     """Learns from whole campaigns, of which each step looks at some readings."""
 
     mixed = False
+    """Distances, as differences of squares, do not bear bf16."""
 
     def __init__(
-        self, weights: Weights, config: ExperimentConfig, rows: int, train: Sequence[Told],
-        validation: Sequence[Told],
+        self, module: torch.nn.Module, config: ExperimentConfig, rows: int, train: Sequence[Told],
+        validation: Sequence[Told], draw: Draw = itself,
     ) -> None:  # fmt: skip
-        self._config, self._rows = config, rows
-        self.module: torch.nn.Module = Net(weights)
+        self._config, self._rows, self._draw = config, rows, draw
+        self.module = module
         self._train: list[Campaign] = [placed(config, told) for told in train]
-        self._validation: list[Campaign] = [placed(config, told) for told in validation]
+        self._validation: list[Campaign] = [_some(placed(config, told), i) for i, told in enumerate(validation)]
         # Where no value is a word, nothing can be learned of words; nor of numbers where none is a number.
         idle = {
             "words": not any(np.any(tokens.words) for tokens, _, _ in self._train),
@@ -71,13 +85,14 @@ class ExperimentLearner:
         return len(self._train)
 
     def loss(self, chosen: Sequence[int], seed: int) -> torch.Tensor:
-        """The mean loss of these campaigns; which readings are looked at is drawn by `seed` and their numbers."""
-        some = []
+        """The mean loss of these campaigns; which readings are looked at in which order, and whatever else is drawn,
+        follows from `seed` and their numbers."""
+        some = list[tuple[Campaign, float]]()
         for i in chosen:
-            n = len(self._train[i][1])
-            take = np.random.default_rng([seed, i]).permutation(n)[: self._rows]
-            some.append(cut(self._train[i], take))
-        found: torch.Tensor = self.module(*self._batch(some)).mean()
+            rng = np.random.default_rng([seed, i])
+            some += self._draw(cut(self._train[i], rng.permutation(len(self._train[i][1]))[: self._rows]), rng)
+        losses = self.module(*self._batch([campaign for campaign, _ in some]))
+        found: torch.Tensor = (losses * losses.new_tensor([part for _, part in some])).sum() / len(chosen)
         return found
 
     def work(self, chosen: Sequence[int]) -> int:
@@ -85,8 +100,8 @@ class ExperimentLearner:
         return sum(min(len(self._train[i][1]), self._rows) for i in chosen)
 
     def validate(self) -> float:
-        """The mean loss of the campaigns for validation, their first readings."""
-        some = [cut(c, np.arange(min(len(c[1]), JUDGED))) for c in self._validation]
+        """The mean loss of the campaigns for validation, some of their readings in an order that stays."""
+        some = self._validation
         with torch.no_grad():
             parts = [self.module(*self._batch(some[at : at + 32])) for at in range(0, len(some), 32)]
             return float(torch.cat(parts).mean())
@@ -119,6 +134,11 @@ def stacked(some: Sequence[Campaign], device: torch.device) -> tuple[Tokens, tor
     )  # fmt: skip
     use = filled([np.ones(len(y)) for _, y, _ in some], (n,))
     return together, filled([y for _, y, _ in some], (n,)), filled([e for _, _, e in some], (n,)), use
+
+
+def _some(campaign: Campaign, i: int) -> Campaign:
+    # An optimiser's own order would say where it is going.
+    return cut(campaign, np.random.default_rng(i).permutation(len(campaign[1]))[:JUDGED])
 
 
 def cut(campaign: Campaign, take: Any) -> Campaign:

@@ -79,16 +79,16 @@ class Experiment:
             ),
         )  # fmt: skip
         held = _learned(levels, validation.items)
-        if asked.kind == "gp":
-            from ._experiment_train import ExperimentLearner  # noqa: PLC0415
+        from ._experiment_train import ExperimentLearner, Net  # noqa: PLC0415
 
-            weights = own.weights if own else begin(config.width, seed)
-            return ExperimentLearner(weights, config, asked.rows, campaigns, held)
-        from ._incontext_train import InContextLearner  # noqa: PLC0415
+        if asked.kind == "gp":
+            net = Net(own.weights if own else begin(config.width, seed))
+            return ExperimentLearner(net, config, asked.rows, campaigns, held)
+        from ._incontext_train import InContextNet, drawing  # noqa: PLC0415
 
         weights = own.weights if own and goes_on else _incontext_net.begin(config.width, config.depth, seed)
-        teacher = own.weights if own and not goes_on else None
-        return InContextLearner(weights, config, asked.rows, asked.synthetic, campaigns, held, teacher)
+        draw = drawing(asked.synthetic, own.weights if own and not goes_on else None)
+        return ExperimentLearner(InContextNet(weights), config, asked.rows, campaigns, held, draw)
 
     def evaluate(self, folder: Path, test: Examples) -> Scores:
         """`nll`; how well it orders the readings of a campaign before it sees any (`order`, rank correlation); and how
