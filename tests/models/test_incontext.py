@@ -10,7 +10,7 @@ from firstlight import core
 from firstlight.models._experiment_place import placed
 from firstlight.models._family import Examples
 from firstlight.models._incontext_net import EDGE, TAIL, answered, log_density, moments, told
-from firstlight.models._incontext_use import before, chain
+from firstlight.models._incontext_use import InContextPrior, before, chain
 from firstlight.models._spec import Training
 from firstlight.models.experiment import Experiment
 from firstlight.testing import reactions
@@ -35,7 +35,7 @@ def examples(tmp_path_factory: pytest.TempPathFactory) -> Examples:
 @pytest.fixture(scope="module")
 def release(tmp_path_factory: pytest.TempPathFactory, examples: Examples) -> Path:
     folder = tmp_path_factory.mktemp("incontext") / "model"
-    return fit(folder, FAMILY, examples.only(range(18)), examples.only(range(18, 24)), steps=60)
+    return fit(folder, FAMILY, examples.only(range(18)), examples.only(range(18, 24)), steps=40)
 
 
 def test_it_learns_what_the_level_alone_does_not_say(release: Path, examples: Examples) -> None:
@@ -81,7 +81,7 @@ def test_a_histogram_is_a_density_with_the_moments_that_it_says() -> None:
     rng = np.random.default_rng(0)
     scores = 2.0 * rng.standard_normal((1, 82))
     chances = scores - np.log(np.exp(scores).sum())
-    x = np.linspace(-EDGE - 8 * TAIL, EDGE + 8 * TAIL, 200_001)
+    x = np.linspace(-EDGE - 8 * TAIL, EDGE + 8 * TAIL, 20_001)
     density = np.exp(log_density(np.repeat(chances, len(x), 0), x, np))
     step = x[1] - x[0]
     assert density.sum() * step == pytest.approx(1.0, abs=1e-3)
@@ -92,6 +92,7 @@ def test_a_histogram_is_a_density_with_the_moments_that_it_says() -> None:
 
 def test_what_was_read_nearby_is_what_it_expects(release: Path) -> None:
     prior = FAMILY.load(release).prior(SPEC, "profit")
+    assert isinstance(prior, InContextPrior)
     u = np.random.default_rng(1).random((12, 5))
     columns = {p.name: [point[p.name] for point in reactions.points(u)] for p in reactions.PARAMETERS}
     first, _ = prior.given({n: c[:0] for n, c in columns.items()}, np.empty(0), np.empty(0)).at(columns)
