@@ -86,8 +86,8 @@ def test_a_histogram_is_a_density_with_the_moments_that_it_says() -> None:
     step = x[1] - x[0]
     assert density.sum() * step == pytest.approx(1.0, abs=1e-3)
     mean, variance = moments(chances)
-    assert mean[0] == pytest.approx((x * density).sum() * step, abs=1e-3)
-    assert variance[0] == pytest.approx(((x - mean) ** 2 * density).sum() * step, abs=2e-3)
+    assert mean[0] == pytest.approx((x * density).sum() * step, abs=3e-3)
+    assert variance[0] == pytest.approx(((x - mean) ** 2 * density).sum() * step, abs=5e-3)
 
 
 def test_what_was_read_nearby_is_what_it_expects(release: Path) -> None:
