@@ -137,18 +137,6 @@ def test_a_wrong_model_is_dismissed_after_its_first_trial_and_then_it_is_bayes()
     assert filling.reason.startswith("space-filling 2 of 6")
 
 
-def test_a_model_that_only_the_first_trial_speaks_against_is_heard_again() -> None:
-    points = [{"a": 10 * a, "b": 10 ** (2 * b)} for a, b in POOL[:12]]
-    values = hill(POOL[:12], (0.8, 0.3))
-    values[0] -= 1.5
-    reasons = []
-    for n in (1, 12):
-        results = core.Results(rows=rows_of(points[:n], values[:n].tolist()), models=RIGHT)
-        reasons.append(Pretrained(model="m").propose(SPEC, results, 1, 0)[0].reason)
-    assert "not heard, for it was wrong about its first trial" in reasons[0]
-    assert "right with chance" in reasons[1]
-
-
 def test_the_first_point_is_where_the_model_expects_most() -> None:
     (p,) = Pretrained(model="m").propose(spec(pool=False), core.Results(models=RIGHT), 1, 0)
     assert np.allclose(_unit({k: [v] for k, v in p.point.items()}), [[0.8, 0.3]], atol=0.05)

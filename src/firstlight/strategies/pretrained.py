@@ -23,10 +23,8 @@ DISAPPOINTING = -0.2
 """The same after the first reading, by the log of how much likelier that was under the model than without. It is taken
 where the model expects most: of the family it was learned from nearly no campaign disappoints there by so much, and
 most of those do that it only seems to cover."""
-AGAIN = 0.9
-"""One that was dismissed is heard again once it is likelier right than this: a first reading may have misled."""
 TESTED = 8
-"""After each of so many first readings it is asked whether the model is to be dismissed."""
+"""After each of so many first readings it is asked whether the model is to be dismissed, which is for good."""
 SETTLED = 64
 """After so many readings of an observable the chance that the model is right stays what it is."""
 SURE = 0.99
@@ -49,8 +47,7 @@ class Pretrained(Bayes):
     Two hypotheses: readings follow what the model expects, or they follow nothing that was known. Each is as
     likely as the readings so far are under it, hyper-parameters averaged over and not fitted (Bayesian model
     averaging). While the model is heard there is no space-filling start: the first point is where it expects most. A
-    model that misleads is dismissed after a surprise or two, and the campaign goes on as `bayes` would have begun,
-    unless later readings speak for the model after all.
+    model that misleads is dismissed after a surprise or two, and the campaign goes on as `bayes` would have begun.
     `model` is the name of a registered model; where it is not here or does not cover the campaign, this is `bayes`
     and says so.
     """
@@ -104,17 +101,14 @@ def _judged(
     """The chance that a model is right, by the readings so far of all that the goal asks for."""
     own = {name: expected(prior, space.encoding) for name, prior in priors.items()}
     gains = [_gained(prior, space, _read(space, results, name)) for name, prior in own.items()]
-    count, chance, after = max(map(len, gains)), TRUSTED, ""
+    count, chance = max(map(len, gains)), TRUSTED
     for first in sorted({*range(1, min(count, TESTED) + 1), count} - {0}):
         gain = sum(float(gained[min(first, len(gained)) - 1]) for gained in gains if len(gained))
         odds = np.log(TRUSTED) - np.log(1.0 - TRUSTED) + gain
         chance = float(1.0 / (1.0 + np.exp(-np.clip(odds, -500.0, 500.0))))
-        if chance < (AGAIN if after else DISMISSED) or (first == 1 and gain < DISAPPOINTING):
-            after = after or ("its first trial" if first == 1 else f"{first} trials")
-        else:
-            after = ""
-    if after:
-        return Stand(f"the model {called} is not heard, for it was wrong about {after} of this campaign")
+        if chance < DISMISSED or (first == 1 and gain < DISAPPOINTING):
+            after = "its first trial" if first == 1 else f"{first} trials"
+            return Stand(f"the model {called} is not heard, for it was wrong about {after} of this campaign")
     levels = {name: (prior.level, prior.spread) for name, prior in priors.items()}
     right = Hypothesis(prior=float(np.log(chance)), levels=levels, priors=own)
     if chance > SURE:
