@@ -12,6 +12,7 @@ import argparse
 import importlib.util
 import json
 import multiprocessing
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 
 from firstlight import app, backtest, core
 from firstlight.catalog._export import export
@@ -29,7 +31,19 @@ from firstlight.models.experiment import Experiment
 from firstlight.testing import reactions
 
 BUDGET, POOL, TRIALS = 26, 512, 40
-METHODS = ("random", "bayes", "botorch", "transfer", "pretrained", "pretrained, wrong archive")
+METHODS = (
+    "random", "bayes", "botorch", "transfer", "pretrained", "pretrained, wrong archive", "pretrained transformer",
+    "pretrained transformer, wrong archive",
+)  # fmt: skip
+"""`pretrained` is with a Gaussian process, the first kind of model, where it does not say otherwise."""
+AMONG_SIBLINGS = ("random", "bayes", "transfer", "pretrained")
+HOW: Mapping[str, Training] = {
+    "gp": Training(steps=400, batch=24, learning_rate=1e-2, weight_decay=0.3, average=0.98, validate=20),
+    "transformer": Training(
+        steps=1500, batch=8, learning_rate=3e-3, warmup=50, weight_decay=0.1, average=0.99, validate=75
+    ),
+}
+OPTIONS: Mapping[str, Mapping[str, object]] = {"gp": {}, "transformer": {"width": 64, "depth": 3, "synthetic": 0.5}}
 SIBLINGS = ("buchwald_a", "buchwald_b", "buchwald_c")
 EARLIER = 8
 """So many campaigns of the archive `transfer` is given: it fits a surrogate to each."""
@@ -41,30 +55,47 @@ Task = tuple[str, int, int, str]
 # ------------------------------------------------------------------ models
 
 
-def trained(folder: Path, archive: Sequence[core.Earlier], steps: int, seed: int) -> Path:
-    """A release that has learned from an archive; the one there, where there is one."""
+def trained(folder: Path, archive: Sequence[core.Earlier], kind: str, seed: int, steps: int = 0) -> Path:
+    """A release that has learned from an archive; the one there, where there is one.
+
+    A transformer learns from what a Gaussian process of the same archive expects, besides.
+    """
     if (folder / "config.json").exists():
         return folder
     from firstlight.models import _loop
     from firstlight.models._workers import workers
 
+    parent = None
+    if kind == "transformer":
+        parent = trained(folder.with_name(folder.name.replace(kind, "gp")), archive, "gp", seed, steps)
     folder.mkdir(parents=True, exist_ok=True)
-    family, items, files = Experiment(), list[Item](), list[Path]()
+    family, items, files = Experiment(kind=kind, **OPTIONS[kind]), list[Item](), list[Path]()
     for e in archive:
         files.append(folder / f"{e.campaign}.parquet")
         export(e.spec, e.rows, "parquet", files[-1])
         items.append(Item(dataset=e.campaign, path="trials.parquet", digest="", size=0, group=e.campaign))
     examples = family.read(items, files)
     held, learned = _halved(examples, seed)
-    learner = family.begin(learned, held, None, seed)
-    how = Training(steps=steps, batch=24, learning_rate=1e-2, validate=20, seed=seed)
+    learner, began = family.begin(learned, held, parent, seed), time.process_time()
+    how = replace(HOW[kind], seed=seed, steps=steps or HOW[kind].steps)
     with workers(folder / ".meeting") as crew:
-        found = _loop.train(learner, how, crew)
+        found = _loop.train(learner, how, crew, report=_progress)
     write_weights(folder / "model.safetensors", {n: t.numpy() for n, t in found.weights.items()})
     (folder / "config.json").write_text(json.dumps({"family": "experiment", "config": learner.config()}))
-    print(f"  trained on {len(learned)} campaigns in {found.seconds:.0f} s: {found.best.validation:.3f} on "
-          f"{len(held)} others", flush=True)  # fmt: skip
+    best = f"nll {found.best.validation:.3f} on {len(held)} others (step {found.best.step} of {how.steps})"
+    print(f"\r  learned from {len(learned)} campaigns in {time.process_time() - began:.0f} s CPU: {best}", flush=True)
     return folder
+
+
+def _progress(told: Mapping[str, Any]) -> None:
+    if sys.stdout.isatty():
+        print(f"\r  step {told['step']} of {told['steps']}, nll {told['validation']:.3f} ", end="", flush=True)
+
+
+def model_of(method: str, section: str, seed: int) -> tuple[str, str, bool]:
+    """The folder of the model that a method uses, its kind, and whether its archive is a wrong one."""
+    kind, wrong = "transformer" if "transformer" in method else "gp", "wrong" in method
+    return f"{section}-{seed}-{kind}-{'wrong' if wrong else 'right'}", kind, wrong
 
 
 def _halved(examples: Examples, seed: int) -> tuple[Examples, Examples]:
@@ -118,28 +149,21 @@ def perform(job: tuple[Task, Mapping[str, Any]]) -> tuple[Task, int, float]:
     """One task: how many experiments, and CPU seconds each."""
     (section, seed, number, method), told = job
     began = time.process_time()
-    name, known = method.split(",")[0], dict[str, Any]()
+    name, known = method.split(",")[0].split()[0], dict[str, Any]()
     if section == "reactions":
         spec, value, noise = campaign(seed, number)
     else:
         spec, value = sibling(told["data"], section)
         noise = np.zeros(len(value))
     if name == "pretrained":
-        strategy = app.make_strategy("pretrained", {"model": "m"}) if told["entry"] else _pretrained()
-        kind = method.partition(", ")[2] or "right archive"
-        known["models"] = {"m": loaded(Path(told["models"]) / f"{section}-{seed}-{kind.split()[0]}")}
+        strategy = app.make_strategy("pretrained", {"model": "m"})
+        known["models"] = {"m": loaded(Path(told["models"]) / model_of(method, section, seed)[0])}
     else:
         strategy = app.make_strategy(name, {})
     if name == "transfer":
         known["earlier"] = tuple(_earlier(told["data"], section, seed))
     taken = needed(strategy, spec, value, noise, 1000 * seed + number, told["budget"][section], **known)
     return (section, seed, number, method), taken, (time.process_time() - began) / min(taken, told["budget"][section])
-
-
-def _pretrained() -> core.Strategy:
-    from firstlight.strategies.pretrained import Pretrained
-
-    return Pretrained(model="m")
 
 
 # ------------------------------------------------------------------ siblings
@@ -221,12 +245,16 @@ def table(title: str, runs: Mapping[Task, tuple[int, float]], section: str, budg
         yield (f"| {method} | {x.mean():.1f} [{low:.1f}, {high:.1f}] | {np.median(x):g} | {np.mean(x <= budget):.0%} "
                f"| {to} | {len(x)} | {1e3 * cpu:.0f} |")  # fmt: skip
     yield f"\nNot reached within {budget} counts as {budget + 1}.\n"
-    if section == "reactions" and by["bayes"] and by["pretrained"] and by["pretrained, wrong archive"]:
-        fewer = 1.0 / ratio(by["pretrained"], by["bayes"])[0]
-        more = ratio(by["pretrained, wrong archive"], by["bayes"])[0]
-        yield f"{fewer:.1f} times fewer than bayes (goal: {GOALS[0]:g}): {'met' if fewer >= GOALS[0] else 'NOT met'}."
-        yield (f"With a wrong archive {more:.2f} times as many as bayes (goal: at most {GOALS[1]:g}): "
-               f"{'met' if more <= GOALS[1] else 'NOT met'}.\n")  # fmt: skip
+    for name in ("pretrained", "pretrained transformer") if section == "reactions" and by["bayes"] else ():
+        if by[name]:
+            fewer, low, high = ratio(by["bayes"], by[name])
+            yield (f"{name}: {fewer:.1f} times fewer than bayes [{low:.1f}, {high:.1f}] (goal: {GOALS[0]:g}): "
+                   f"{'met' if fewer >= GOALS[0] else 'NOT met'}.")  # fmt: skip
+        if by[f"{name}, wrong archive"]:
+            more, low, high = ratio(by[f"{name}, wrong archive"], by["bayes"])
+            yield (f"{name}, wrong archive: {more:.2f} times as many as bayes [{low:.2f}, {high:.2f}] (goal: at most "
+                   f"{GOALS[1]:g}): {'met' if more <= GOALS[1] else 'NOT met'}.")  # fmt: skip
+    yield ""
 
 
 def main() -> None:
@@ -235,7 +263,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--campaigns", type=int, default=30, help="new campaigns a seed")
     parser.add_argument("--archive", type=int, default=150, help="earlier campaigns")
-    parser.add_argument("--steps", type=int, default=400, help="of training")
+    parser.add_argument("--kinds", default="gp,transformer", help="of models: one of them, or both")
+    parser.add_argument("--steps", type=int, default=0, help="of training; 0: as many as is usual for a kind")
     parser.add_argument("--repeats", type=int, default=10, help="runs a sibling reaction and seed")
     parser.add_argument("--methods", default=";".join(METHODS), help="some of them, with ; between")
     parser.add_argument("--only", default="reactions,siblings")
@@ -249,6 +278,7 @@ def main() -> None:
     methods = args.methods.split(";")
     if unknown := set(methods) - set(METHODS):
         parser.error(f"there is no {', '.join(unknown)}: use some of {'; '.join(METHODS)}")
+    methods = [m for m in methods if "pretrained" not in m or model_of(m, "", 0)[1] in args.kinds.split(",")]
     if importlib.util.find_spec("botorch") is None and "botorch" in methods:
         print("botorch is not installed, and left out")
         methods.remove("botorch")
@@ -259,25 +289,25 @@ def main() -> None:
     tasks: list[Task] = []
     for seed in range(args.seeds):
         for (section,) in wanted:
-            for kind in ("right", "wrong") if section == "reactions" else ("right",):
-                folder = args.keep / f"{section}-{seed}-{kind}"
-                if (folder / "config.json").exists():
+            for method in methods:
+                if "pretrained" not in method or (section != "reactions" and method not in AMONG_SIBLINGS):
                     continue
-                print(f"{section}, seed {seed}, {kind} archive", flush=True)
-                archive = (reactions.earlier(seed, args.archive, TRIALS, kind == "wrong") if section == "reactions"
+                folder, kind, wrong = model_of(method, section, seed)
+                if (args.keep / folder / "config.json").exists():
+                    continue
+                print(f"{section}, seed {seed}, {'wrong' if wrong else 'right'} archive, {kind}", flush=True)
+                archive = (reactions.earlier(seed, args.archive, TRIALS, wrong) if section == "reactions"
                            else siblings(str(args.data), section, seed, 12))  # fmt: skip
-                trained(folder, archive, args.steps, seed)
+                trained(args.keep / folder, archive, kind, seed, args.steps)
     for (section,) in wanted:
         # Campaign by campaign, so that what is there when it is stopped compares.
         for number in range(args.campaigns if section == "reactions" else args.repeats):
             for seed in range(args.seeds):
                 tasks += [(section, seed, number, m) for m in methods
-                          if section == "reactions" or m in ("random", "bayes", "transfer", "pretrained")]  # fmt: skip
+                          if section == "reactions" or m in AMONG_SIBLINGS]  # fmt: skip
     runs = done(args.keep)
     budgets = {"reactions": BUDGET} | dict.fromkeys(SIBLINGS, 60)
-    told = {
-        "models": str(args.keep), "data": str(args.data), "budget": budgets, "entry": "pretrained" in app_strategies()
-    }  # fmt: skip
+    told = {"models": str(args.keep), "data": str(args.data), "budget": budgets}
     left = [(t, told) for t in tasks if t not in runs]
     with multiprocessing.get_context("spawn").Pool(args.jobs) as crew, (args.keep / "runs.jsonl").open("a") as file:
         for n, (task, taken, cpu) in enumerate(crew.imap_unordered(perform, left), 1):
@@ -294,13 +324,6 @@ def main() -> None:
     print("\n" + "\n".join(lines))
     if args.out:
         args.out.write_text("\n".join(lines))
-
-
-def app_strategies() -> set[str]:
-    """The strategies that are installed here."""
-    from firstlight import plugins
-
-    return set(plugins.names("strategies"))
 
 
 if __name__ == "__main__":

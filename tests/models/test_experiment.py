@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from firstlight import core
 from firstlight.models._embedding import spelled
+from firstlight.models._experiment_use import ExperimentModel, ExperimentPrior
 from firstlight.models._weights import read_weights, write_weights
 from firstlight.models.experiment import Experiment
 from firstlight.testing import reactions
@@ -26,14 +27,20 @@ SPEC = reactions.specification("new")
 @pytest.fixture(scope="module")
 def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("experiment")
-    examples = read(folder / "data", reactions.earlier(0, 40, 24), FAMILY)
+    examples = read(folder / "data", reactions.earlier(0, 30, 16), FAMILY)
     order = np.random.default_rng(0).permutation(len(examples)).tolist()
-    return fit(folder / "model", FAMILY, examples.only(order[8:]), examples.only(order[:8]), steps=200)
+    return fit(folder / "model", FAMILY, examples.only(order[6:]), examples.only(order[:6]), steps=120)
+
+
+def _expected(model: ExperimentModel, spec: core.CampaignSpec, observable: str = "profit") -> ExperimentPrior:
+    prior = model.prior(spec, observable)
+    assert isinstance(prior, ExperimentPrior)
+    return prior
 
 
 def test_it_knows_more_of_a_new_campaign_than_those_who_know_nothing(release: Path, tmp_path: Path) -> None:
     test = read(tmp_path / "test", reactions.earlier(5, 8, 16), FAMILY)
-    train = read(tmp_path / "train", reactions.earlier(0, 40, 24), FAMILY)
+    train = read(tmp_path / "train", reactions.earlier(0, 30, 16), FAMILY)
     scores, bases = FAMILY.evaluate(release, test), FAMILY.baselines(train, test)
     assert scores["nll"] < min(b["nll"] for b in bases.values()) - 0.2
     assert scores["order"] > 0.4
@@ -48,7 +55,7 @@ def test_numpy_says_what_torch_does(release: Path, tmp_path: Path) -> None:
 
 
 def test_a_prior_is_a_gaussian_process_in_the_unit_of_the_observable(release: Path) -> None:
-    prior = FAMILY.load(release).prior(SPEC, "profit")
+    prior = _expected(FAMILY.load(release), SPEC)
     u = np.random.default_rng(0).random((40, 5))
     columns = {p.name: [point[p.name] for point in reactions.points(u)] for p in reactions.PARAMETERS}
     mean, covariance = prior.mean(columns), prior.covariance(columns, columns)
@@ -85,12 +92,12 @@ def test_it_is_less_sure_outside_what_was_tried_and_of_what_it_does_not_know(rel
     model = FAMILY.load(release)
     (point,) = reactions.points(np.full((1, 5), 0.5))
     columns = {name: [value] for name, value in point.items()}
-    inside = model.prior(SPEC, "profit").variance(columns)
-    wider = model.prior(_with(high=300.0), "profit")
+    inside = _expected(model, SPEC).variance(columns)
+    wider = _expected(model, _with(high=300.0))
     assert np.allclose(wider.variance(columns), inside)
     assert wider.variance({**columns, "temperature": [250.0]}) > 4 * inside
     more = replace(SPEC, parameters=(*SPEC.parameters, core.Continuous(name="stirring", low=0, high=1)))
-    assert model.prior(more, "profit").variance({**columns, "stirring": [0.3]}) > inside
+    assert _expected(model, more).variance({**columns, "stirring": [0.3]}) > inside
     fewer = replace(SPEC, parameters=SPEC.parameters[:4])
     assert np.isfinite(model.prior(fewer, "profit").mean(columns)).all()
 
@@ -128,7 +135,7 @@ def test_campaigns_with_other_parameters_and_words_teach_one_model(tmp_path: Pat
     assert mean[0] - mean[1] == pytest.approx(2.0, abs=0.8)
     # A name that was never tried is less certain.
     new = replace(spec, parameters=(replace(spec.parameters[0], values=("DMF", "water")), spec.parameters[1]))
-    known, strange = model.prior(new, "y").variance({"solvent": ["DMF", "water"], "ligand": [5, 5]})
+    known, strange = _expected(model, new, "y").variance({"solvent": ["DMF", "water"], "ligand": [5, 5]})
     assert strange > known
 
 

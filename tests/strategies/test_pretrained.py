@@ -13,7 +13,7 @@ from firstlight import core
 from firstlight.strategies._common import space_of
 from firstlight.strategies._encoding import Encoding
 from firstlight.strategies._gp import GP, Hyper, matern
-from firstlight.strategies._prior import Experienced, Placed, PriorGP, cold_evidence
+from firstlight.strategies._prior import Experienced, Placed, PriorGP, cold_evidence, expected
 from firstlight.strategies.bayes import Bayes
 from firstlight.strategies.pretrained import Pretrained
 from firstlight.testing.strategy import SPECS, check_point, tried
@@ -220,9 +220,87 @@ def test_evidence_compares_like_with_like() -> None:
         for mean, kept in ((placed.mean(x), gains), (-placed.mean(x), losses)):
             y = mean + root @ rng.standard_normal(5)
             cold = cold_evidence(x, y, np.zeros(5), encoding.owner, 0.0, SPREAD)
-            kept.append(PriorGP(placed, x, y, np.zeros(5)).evidence - cold)
+            kept.append((PriorGP(placed, x, y, np.zeros(5)).evidence - cold)[-1])
     assert np.mean(np.array(gains) > 0) > 0.8
     assert np.mean(np.array(losses) < 0) > 0.8
+
+
+@dataclass
+class Context:
+    """The posterior of a fake, as a model that learns in context has it: point by point."""
+
+    of: Fake
+    level: float = 0.0
+    spread: float = SPREAD
+    noise: float = NOISE
+
+    def given(self, columns: Mapping[str, Any], values: Array, variances: Array) -> "Told":
+        return Told(self.of, columns, values, variances)
+
+
+class Told:
+    def __init__(self, of: Fake, columns: Mapping[str, Any], values: Array, variances: Array) -> None:
+        self._of, self._columns = of, columns
+        covariance = of.covariance(columns, columns) + np.diag(variances + NOISE**2)
+        self._factor = np.linalg.cholesky(covariance)
+        self._white = np.linalg.solve(self._factor, values - of.mean(columns))
+
+    @property
+    def evidence(self) -> Array:
+        return -np.cumsum(0.5 * self._white**2 + np.log(np.diag(self._factor)) + 0.5 * np.log(2 * np.pi))
+
+    def at(self, columns: Mapping[str, Any]) -> tuple[Array, Array]:
+        cross = np.linalg.solve(self._factor, self._of.covariance(self._columns, columns))
+        variance = self._of.variance(columns) - (cross**2).sum(0)
+        return self._of.mean(columns) + cross.T @ self._white, np.sqrt(np.maximum(variance, 1e-12))
+
+
+@dataclass
+class InContextFake(Fake):
+    def prior(self, spec: core.CampaignSpec, observable: str) -> Any:
+        return Context(Fake(top=self.top))
+
+
+def test_a_model_that_learns_in_context_is_heard_and_dismissed_as_a_gaussian_process_is() -> None:
+    value, _ = actual(0)
+    places = {row: i for i, row in enumerate(SPEC.pool.rows)} if SPEC.pool else {}
+    for top, heard in (((0.8, 0.3), True), ((0.2, 0.9), False)):
+        points, values = list[core.Point](), list[float]()
+        for _ in range(4):
+            rows = rows_of(points, values)
+            ours, theirs = (
+                Pretrained(model="m").propose(SPEC, core.Results(rows=rows, models=named(m)), 1, 0)[0]
+                for m in (InContextFake(top=top), Fake(top=top))
+            )
+            assert ours.point == theirs.point
+            assert ("right with chance" in ours.reason) == (heard or not rows)
+            points.append(ours.point)
+            values.append(float(value[places[ours.point["a"], ours.point["b"]]]))
+
+
+def test_of_a_model_that_learns_in_context_points_go_together_as_usual() -> None:
+    x, y = np.random.default_rng(0).random((4, 2)), np.zeros(4)
+    answering = expected(Context(Fake()), Encoding(PARAMETERS)).given(x, y, y)
+    mean, covariance = answering.joint(x)
+    assert np.allclose(mean, answering.predict(x).mean)
+    assert np.allclose(np.sqrt(np.diag(covariance)), answering.predict(x).deviation)
+    assert np.linalg.eigvalsh(covariance).min() > 0
+    assert np.allclose(answering.between(x, x), np.diag(covariance))
+    believed = answering.believing(x[:1])
+    assert believed.predict(x[:1]).deviation < answering.predict(x[:1]).deviation
+    assert len(answering.evidence) == 4
+
+
+def test_the_evidence_of_the_first_readings_is_that_of_each_beginning() -> None:
+    encoding, rng = Encoding(PARAMETERS), np.random.default_rng(1)
+    x, y, extra = rng.random((5, 2)), rng.standard_normal(5), rng.random(5)
+    placed = Placed(Fake(), encoding)
+    cold = cold_evidence(x, y, extra, encoding.owner, 0.3, 2.0)
+    for n in (1, 3):
+        assert cold_evidence(x[:n], y[:n], extra[:n], encoding.owner, 0.3, 2.0)[-1] == pytest.approx(cold[n - 1])
+        assert placed.given(x[:n], y[:n], extra[:n]).evidence[-1] == pytest.approx(
+            placed.given(x, y, extra).evidence[n - 1]
+        )
 
 
 class Anything(Fake):

@@ -19,6 +19,8 @@ from ._weights import Weights
 
 DEEP = 4
 """Deep features besides the inputs themselves."""
+MODES = 8
+"""Ways in which campaigns differ over the whole space, each to a degree of its own."""
 FLOOR = 1e-3
 """The least noise, in spreads of the archive."""
 
@@ -40,11 +42,12 @@ class Tokens:
 
 @dataclass(frozen=True)
 class Described:
-    """Mean (n,) and coordinates (n, E) of points, and deviations, all in spreads of the archive: of the signal, of the
-    noise, of the level of a campaign, and of the factor by which a campaign follows the mean."""
+    """Mean (n,), coordinates (n, E) and modes (n, MODES) of points, and deviations, all in spreads of the archive: of
+    the signal, of the noise, of the level of a campaign, and of the factor by which a campaign follows the mean."""
 
     mean: Any
     coordinates: Any
+    modes: Any
     signal: Any
     noise: Any
     level: Any
@@ -65,8 +68,8 @@ def begin(width: int, seed: int) -> Weights:
         "slope": drawn(STATIC, width, 3.0), "offset": drawn(STATIC, width, 2.0), "words": drawn(WORD, width, 3.0),
         "mix": drawn(width, width), "first": drawn(width, width), "first_observable": drawn(OBSERVABLE, width),
         "first_bias": filled(*np.zeros(width)), "second": drawn(width, width),
-        "second_bias": filled(*np.zeros(width)), "last": drawn(width, 1 + DEEP),
-        "last_bias": filled(*np.zeros(1 + DEEP)), "length_in": drawn(STATIC, 16),
+        "second_bias": filled(*np.zeros(width)), "last": drawn(width, 1 + DEEP + MODES),
+        "last_bias": filled(*np.zeros(1 + DEEP + MODES)), "length_in": drawn(STATIC, 16),
         "length_observable": drawn(OBSERVABLE, 16), "length_out": drawn(16, 1, 0.3), "length_bias": filled(0.5),
         "heads": drawn(OBSERVABLE, 4, 0.1), "heads_bias": filled(-0.5, -2.0, -1.0, -1.5),
     }  # fmt: skip
@@ -90,11 +93,11 @@ def described(w: Mapping[str, Any], t: Tokens, xp: Any) -> Described:
     asked = (t.observable @ w["length_observable"])[..., None, :]
     rate = xp.exp((xp.tanh(t.static @ w["length_in"] + asked) @ w["length_out"] + w["length_bias"])[..., 0]) * t.there
     words = t.words * rate[..., None, :, None]
-    coordinates = [t.number * rate[..., None, :], words.reshape(*words.shape[:-2], -1), out[..., 1:]]
+    coordinates = [t.number * rate[..., None, :], words.reshape(*words.shape[:-2], -1), out[..., 1 : 1 + DEEP]]
     heads = xp.exp(t.observable @ w["heads"] + w["heads_bias"])
     return Described(
-        out[..., 0], xp.concatenate(coordinates, -1), heads[..., 0], heads[..., 1] + FLOOR, heads[..., 2],
-        heads[..., 3],
+        out[..., 0], xp.concatenate(coordinates, -1), out[..., 1 + DEEP :], heads[..., 0], heads[..., 1] + FLOOR,
+        heads[..., 2], heads[..., 3],
     )  # fmt: skip
 
 
@@ -103,7 +106,8 @@ def kernel(a: Described, b: Described, xp: Any) -> Any:
     squares = (a.coordinates**2).sum(-1)[..., :, None] + (b.coordinates**2).sum(-1)[..., None, :]
     apart = abs(squares - 2.0 * a.coordinates @ b.coordinates.swapaxes(-1, -2))
     signal, level, factor = (x[..., None, None] ** 2 for x in (a.signal, a.level, a.factor))
-    return signal * matern(apart, xp) + level + factor * a.mean[..., :, None] * b.mean[..., None, :]
+    shared = a.modes @ b.modes.swapaxes(-1, -2) + factor * a.mean[..., :, None] * b.mean[..., None, :]
+    return signal * matern(apart, xp) + level + shared
 
 
 def matern(apart: Any, xp: Any) -> Any:

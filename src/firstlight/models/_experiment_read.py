@@ -25,21 +25,33 @@ SLACK = 0.05
 """By how much of the range learned from a number may lie outside what was seen, and still count as inside."""
 
 
+Kind = Literal["gp", "transformer"]
+
+
 class ExperimentOptions(Value, frozen=True):
     """What is learned, and by how large a network.
 
     `observable` names what to learn, "" all that was observed. `rows` is how many readings of a campaign are looked at
-    together in one step. `kind` is "gp", a Gaussian process whose mean and kernel are learned.
+    together in one step. `kind` is "gp", a Gaussian process whose mean and kernel are learned, or "transformer", which
+    learns in context; of this `depth` is the number of layers, and `synthetic` how much campaigns that are made up
+    count in the loss beside those of the archive, from 0 to below 1.
     """
 
-    kind: Literal["gp"] = "gp"
+    kind: Kind = "gp"
     observable: str = ""
     width: int = 32
     rows: int = 48
+    depth: int = 4
+    synthetic: float = 0.3
 
     def __post_init__(self) -> None:
         if self.width < 4 or self.rows < LEAST:
             raise ValueError(f"width must be at least 4 and rows at least {LEAST}, not {self.width} and {self.rows}")
+        if self.kind == "transformer" and (self.width % 4 or self.depth < 1 or not 0.0 <= self.synthetic < 1.0):
+            raise ValueError(
+                "of a transformer width must be a multiple of 4, depth at least 1 and synthetic from 0 to below 1, not "
+                f"{self.width}, {self.depth} and {self.synthetic:g}"
+            )
 
 
 @dataclass(frozen=True)

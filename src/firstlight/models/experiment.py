@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 
 from firstlight.core import Categorical, Continuous, Parameter
 
+from . import _incontext_net
 from ._embedding import Array
-from ._experiment_net import begin, described, matern
+from ._experiment_net import begin, matern
+from ._experiment_place import ExperimentConfig, placed
 from ._experiment_read import (
     ExperimentOptions,
     Known,
@@ -25,21 +27,9 @@ from ._experiment_read import (
     seen_levels,
     seen_parameters,
 )
-from ._experiment_use import (
-    JITTER,
-    ExperimentConfig,
-    ExperimentModel,
-    ExperimentPrior,
-    gaussian,
-    load_experiment,
-    log_density,
-    placed,
-)
-from ._family import Examples, Item, Scores
+from ._experiment_use import JITTER, ExperimentModel, gaussian, load_experiment
+from ._family import Examples, Item, Learnable, Scores
 from ._options import read_options
-
-if TYPE_CHECKING:
-    from ._experiment_train import ExperimentLearner
 
 MOST = 96
 """Readings of a campaign that a score looks at."""
@@ -48,7 +38,8 @@ LENGTHS, NOISES = (0.2, 0.5, 1.0, 2.0, 5.0), (0.05, 0.2, 0.5)
 
 
 class Experiment:
-    """A Gaussian process pre-trained on earlier campaigns (HyperBO, Wang et al. 2021, arXiv 2109.08215).
+    """A Gaussian process pre-trained on earlier campaigns (HyperBO, Wang et al. 2021, arXiv 2109.08215), or a
+    transformer that learns in context (a prior-data fitted network, Müller et al. 2022, arXiv 2112.10510).
 
     It has learned which points tend to be good, how far campaigns differ, and on which scales; a new campaign
     conditions it on its own readings. The metric is minus the log density of a reading of campaigns that it has not
@@ -65,25 +56,39 @@ class Experiment:
         """The campaigns among the files, an example for each observable. Raises ValueError saying which is wrong."""
         return read_campaigns(self.options, items, files)
 
-    def begin(self, train: Examples, validation: Examples, parent: Path | None, seed: int) -> ExperimentLearner:
-        """A Gaussian process to train. Raises ValueError where campaigns, or the parent, do not go together."""
-        from ._experiment_train import ExperimentLearner  # noqa: PLC0415
+    def begin(self, train: Examples, validation: Examples, parent: Path | None, seed: int) -> Learnable:
+        """A model to train: a transformer whose parent is a Gaussian process learns from what that expects, besides.
 
-        own = None if parent is None else load_experiment(parent)
+        Raises ValueError where campaigns, or the parent, do not go together.
+        """
+        asked, own = self.options, None if parent is None else load_experiment(parent)
+        if own and own.config.kind == "transformer" != asked.kind:
+            raise ValueError("the parent is a transformer, and nothing else is made of one: set options.kind")
         campaigns: Sequence[Told] = train.items
         parameters = seen_parameters(campaigns, own.config.parameters if own else ())
         levels = seen_levels(campaigns, own.config.observables if own else ())
         count = len(set(train.groups))
+        goes_on = own is not None and own.config.kind == asked.kind
         config = ExperimentConfig(
-            width=own.config.width if own else self.options.width, parameters=parameters, observables=levels,
-            campaigns=count + (own.config.campaigns if own else 0),
+            width=own.config.width if own and goes_on else asked.width, parameters=parameters, observables=levels,
+            campaigns=count + (own.config.campaigns if own else 0), kind=asked.kind,
+            depth=own.config.depth if own and goes_on else asked.depth if asked.kind == "transformer" else 0,
             limits=(
                 f"It has seen {count} campaigns over {', '.join(k.name for k in parameters)}.",
                 "Of parameters, values and ranges that are not in them it knows nothing, and says so.",
             ),
         )  # fmt: skip
-        weights = own.weights if own else begin(config.width, seed)
-        return ExperimentLearner(weights, config, self.options.rows, campaigns, _learned(levels, validation.items))
+        held = _learned(levels, validation.items)
+        from ._experiment_train import ExperimentLearner, Net  # noqa: PLC0415
+
+        if asked.kind == "gp":
+            net = Net(own.weights if own else begin(config.width, seed))
+            return ExperimentLearner(net, config, asked.rows, campaigns, held)
+        from ._incontext_train import InContextNet, drawing  # noqa: PLC0415
+
+        weights = own.weights if own and goes_on else _incontext_net.begin(config.width, config.depth, seed)
+        draw = drawing(asked.synthetic, own.weights if own and not goes_on else None)
+        return ExperimentLearner(InContextNet(weights), config, asked.rows, campaigns, held, draw)
 
     def evaluate(self, folder: Path, test: Examples) -> Scores:
         """`nll`; how well it orders the readings of a campaign before it sees any (`order`, rank correlation); and how
@@ -93,8 +98,8 @@ class Experiment:
         scores, orders = [], []
         for told in map(_first, known):
             tokens, y, extra = placed(model.config, told)
-            scores.append(-log_density(model.weights, tokens, y, extra) / len(y))
-            orders.append(_correlation(described(model.weights, tokens, np).mean, y))
+            scores.append(-model.log_density(tokens, y, extra) / len(y))
+            orders.append(_correlation(model.unread(tokens), y))
         return {
             "nll": float(np.mean(scores)), "order": float(np.mean(orders)), "campaigns": float(len(known)),
             "unknown": float(len(test) - len(known)),
@@ -121,7 +126,7 @@ class Experiment:
         parameters, columns = _over(before.config.parameters)
         changes = []
         for level in before.config.observables:
-            means = [ExperimentPrior(m, parameters, level).mean(columns) for m in (now, before)]
+            means = [m.expecting(parameters, level).mean(columns) for m in (now, before)]
             changes.append(float(np.sqrt(np.mean((means[0] - means[1]) ** 2))) / level.spread)
         return {"change": float(np.mean(changes))}
 
@@ -131,8 +136,10 @@ class Experiment:
 
 
 def _first(told: Told) -> Told:
-    columns = {name: column[:MOST] for name, column in told.columns.items()}
-    return replace(told, columns=columns, values=told.values[:MOST], sigmas=told.sigmas[:MOST])
+    """Some readings of a campaign, in an order that does not say where an optimiser was going."""
+    take = np.random.default_rng(0).permutation(min(len(told.values), MOST))
+    columns = {name: [column[i] for i in take] for name, column in told.columns.items()}
+    return replace(told, columns=columns, values=told.values[take], sigmas=told.sigmas[take])
 
 
 def _learned(levels: Sequence[Level], campaigns: Sequence[Told]) -> list[Told]:

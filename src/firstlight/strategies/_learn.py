@@ -13,7 +13,7 @@ from firstlight import core
 from ._common import Memo, asked_for, digest
 from ._encoding import Array, Encoding, Indices
 from ._gp import GP, NOISE, TRUST, Hyper, Mixture, Predictor, Trend, fit
-from ._prior import Placed, PriorGP
+from ._prior import Expected
 from ._surrogate import Surrogate
 
 LEARNED: frozenset[core.Cause] = frozenset(
@@ -48,7 +48,7 @@ class Hypothesis:
     trends: Mapping[str, Trend] = field(default_factory=dict)
     levels: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     campaigns: Mapping[str, int] = field(default_factory=dict)
-    priors: Mapping[str, Placed] = field(default_factory=dict)
+    priors: Mapping[str, Expected] = field(default_factory=dict)
 
 
 COLD = Hypothesis()
@@ -194,7 +194,7 @@ def _predictor(
     settled = any(h.priors for h in hypotheses)
     for h in hypotheses:
         if name in h.priors:
-            gps.append(PriorGP(h.priors[name], x, values, known))
+            gps.append(h.priors[name].given(x, values, known))
             chances.append(h.prior)
             continue
         trend = h.trends.get(name)

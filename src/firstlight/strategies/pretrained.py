@@ -1,6 +1,6 @@
 """Bayesian optimisation with a model that was trained on earlier campaigns, as far as it proves right."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,8 +10,8 @@ from firstlight import core
 
 from ._common import Memo, asked_for, space_of, unknown_options, whole_option
 from ._encoding import Array
-from ._learn import COLD, EXACT, HUGE, Hypothesis
-from ._prior import Placed, Prior, PriorGP, cold_evidence, experienced
+from ._learn import COLD, HUGE, Hypothesis
+from ._prior import Expected, InContext, Prior, cold_evidence, expected, experienced
 from ._space import Space
 from .bayes import Bayes
 
@@ -25,6 +25,8 @@ where the model expects most: of the family it was learned from nearly no campai
 most of those do that it only seems to cover."""
 TESTED = 8
 """After each of so many first readings it is asked whether the model is to be dismissed, which is for good."""
+SETTLED = 64
+"""After so many readings of an observable the chance that the model is right stays what it is."""
 SURE = 0.99
 """Beyond this chance nothing else is asked."""
 
@@ -42,7 +44,7 @@ class Stand:
 class Pretrained(Bayes):
     """`bayes`, with a model that has learned from many earlier campaigns what to expect of this one.
 
-    Two hypotheses: readings follow the model's Gaussian process, or they follow nothing that was known. Each is as
+    Two hypotheses: readings follow what the model expects, or they follow nothing that was known. Each is as
     likely as the readings so far are under it, hyper-parameters averaged over and not fitted (Bayesian model
     averaging). While the model is heard there is no space-filling start: the first point is where it expects most. A
     model that misleads is dismissed after a surprise or two, and the campaign goes on as `bayes` would have begun.
@@ -57,7 +59,7 @@ class Pretrained(Bayes):
         super().__init__(initial=None if initial is None else whole_option("pretrained", "initial", initial, 1))
         self.model = model
         self._stands: Memo[tuple[object, Stand]] = Memo(8)
-        self._priors: Memo[tuple[object, dict[str, Prior]]] = Memo(8)
+        self._priors: Memo[tuple[object, dict[str, Prior | InContext]]] = Memo(8)
 
     def models(self) -> tuple[str, ...]:
         """The models that it wants to be handed."""
@@ -93,35 +95,38 @@ class Pretrained(Bayes):
         return _judged(space, results, results.models[self.model].version, self.model, priors)
 
 
-def _judged(space: Space, results: core.Results, version: str, called: str, priors: dict[str, Prior]) -> Stand:
+def _judged(
+    space: Space, results: core.Results, version: str, called: str, priors: Mapping[str, Prior | InContext]
+) -> Stand:  # fmt: skip
     """The chance that a model is right, by the readings so far of all that the goal asks for."""
-    placed = {name: Placed(prior, space.encoding) for name, prior in priors.items()}
-    told = {name: _read(space, results, name) for name in priors}
-    count = max(len(y) for _, y, _ in told.values())
-    chance = TRUSTED
+    own = {name: expected(prior, space.encoding) for name, prior in priors.items()}
+    gains = [_gained(prior, space, _read(space, results, name)) for name, prior in own.items()]
+    count, chance = max(map(len, gains)), TRUSTED
     for first in sorted({*range(1, min(count, TESTED) + 1), count} - {0}):
-        gain = sum(_gained(placed[name], space, *(a[:first] for a in told[name])) for name in priors)
+        gain = sum(float(gained[min(first, len(gained)) - 1]) for gained in gains if len(gained))
         odds = np.log(TRUSTED) - np.log(1.0 - TRUSTED) + gain
         chance = float(1.0 / (1.0 + np.exp(-np.clip(odds, -500.0, 500.0))))
         if chance < DISMISSED or (first == 1 and gain < DISAPPOINTING):
             after = "its first trial" if first == 1 else f"{first} trials"
             return Stand(f"the model {called} is not heard, for it was wrong about {after} of this campaign")
     levels = {name: (prior.level, prior.spread) for name, prior in priors.items()}
-    own = Hypothesis(prior=float(np.log(chance)), levels=levels, priors=placed)
+    right = Hypothesis(prior=float(np.log(chance)), levels=levels, priors=own)
     if chance > SURE:
-        return Stand("", version, chance, (own,))
-    return Stand("", version, chance, (Hypothesis(prior=float(np.log1p(-chance)), levels=levels), own))
+        return Stand("", version, chance, (right,))
+    return Stand("", version, chance, (Hypothesis(prior=float(np.log1p(-chance)), levels=levels), right))
 
 
-def _gained(prior: Placed, space: Space, x: Array, y: Array, extra: Array) -> float:
-    """By how much the readings (n,) of an observable are likelier, as a log, under a model than without."""
+def _gained(prior: Expected, space: Space, readings: tuple[Array, Array, Array]) -> Array:
+    """By how much the first reading of an observable, the first two, and so on (n,) are likelier, as a log, under a
+    model than without."""
+    x, y, extra = readings
     cold = cold_evidence(x, y, extra, space.encoding.owner, prior.prior.level, prior.prior.spread)
-    return PriorGP(prior, x, y, extra).evidence - cold
+    return np.asarray(prior.given(x, y, extra).evidence - cold)
 
 
 def _read(space: Space, results: core.Results, name: str) -> tuple[Array, Array, Array]:
-    """Features (n, D), readings (n,) and known noise variances (n,) of one observable."""
-    told = [(row.ran, seen[name]) for row in results.rows if not row.failure and name in (seen := row.seen)][-EXACT:]
+    """Features (n, D), readings (n,) and known noise variances (n,) of one observable, the first SETTLED."""
+    told = [(row.ran, seen[name]) for row in results.rows if not row.failure and name in (seen := row.seen)][:SETTLED]
     x = space.encoding.features_as_run([point for point, _ in told])
     y = np.clip([o.value for _, o in told], -HUGE, HUGE)
     return x, y, np.minimum([o.sigma for _, o in told], HUGE) ** 2
