@@ -1,0 +1,92 @@
+"""A registered model as a cheap source: its version is settled once, it says where it knows nothing, and revoked it is
+asked no more."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.models import _by_hand
+from typer.testing import CliRunner
+
+from firstlight.catalog.library import Library
+from firstlight.cli import cli
+from firstlight.factory import open_registry
+
+FUNCTION = """
+import os, pathlib, subprocess
+
+def look(point):
+    told = pathlib.Path(__file__).with_name("revoke")
+    if told.exists():
+        words = told.read_text().splitlines()
+        told.unlink()
+        subprocess.run(words, check=True, capture_output=True)
+    return {"y": 2.0 * point["a"] - (point["b"] - 0.3) ** 2}
+"""
+CAMPAIGN = """
+id: {id}
+parameters:
+  a: {{low: 0, high: 1, unit: K}}
+  b: {{low: 0, high: 1}}
+  by: [model, lab]
+objectives: {{y: maximize}}
+fidelity: {{parameter: by, target: lab, costs: {{model: 1, lab: 10}}}}
+budget: {{cost: {cost} USD}}
+strategy: {{name: bayes, options: {{initial: 4}}}}
+parallel: 1
+procedure:
+  name: source
+  steps:
+    - {{name: model, model: {model}}}
+    - {{name: lab, function: "mine:look"}}
+"""
+
+
+class Bench:
+    def __init__(self, path: Path) -> None:
+        self.path, self.home = path, path / "home"
+        (path / "mine.py").write_text(FUNCTION)
+
+    def done(self, *words: str) -> Any:
+        return CliRunner().invoke(cli, [*words, "--data-dir", str(self.home)])
+
+    def do(self, *words: str) -> list[Any]:
+        done = self.done(*words, "--json")
+        assert done.exit_code == 0, done.output
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    def campaign(self, id: str, model: str = "lines", cost: float = 60) -> str:
+        file = self.path / f"{id}.yaml"
+        file.write_text(CAMPAIGN.format(id=id, model=model, cost=cost))
+        return str(file)
+
+    def register(self, slope: float = 2.0, most: float = 1.0, unit: str = "K") -> None:
+        folder = self.path / f"release-{slope}-{most}-{unit}"
+        _by_hand.table(folder, {"a": slope}, {"a": (0.0, most), "b": (0.0, 1.0)}, units={"a": unit})
+        with Library(self.home / "catalog") as library:
+            _by_hand.registered(open_registry(library), folder, "lines")
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+def of(told: list[Any], kind: str) -> list[Any]:
+    return [f for f in told if f["kind"] == kind]
+
+
+def by(told: list[Any], trial: str) -> str:
+    return next(str(f["point"]["by"]) for f in of(told, "TrialProposed") if f["trial"] == trial)
+
+
+def test_a_step_asks_the_version_that_was_meant_when_the_campaign_was_opened(bench: Bench) -> None:
+    bench.register()
+    told = bench.do("run", bench.campaign("first"), "--no-report")
+    (opened,) = of(told, "CampaignOpened")
+    step = opened["spec"]["procedure"]["steps"][0]
+    assert step["settings"] == {"model": "lines:1"} and set(step["inputs"]) == {"config", "weights"}
+    actions = [a for f in of(told, "TrialProposed") for a in f["actions"] if a["name"] == "model"]
+    assert actions and all(a["settings"]["model"] == "lines:1" for a in actions)
+    assert of(told, "CampaignClosed")
