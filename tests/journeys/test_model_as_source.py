@@ -14,14 +14,17 @@ from firstlight.cli import cli
 from firstlight.factory import open_registry
 
 FUNCTION = """
-import os, pathlib, subprocess
+import pathlib
+from firstlight.catalog.library import Library
+from firstlight.factory import open_registry
 
 def look(point):
-    told = pathlib.Path(__file__).with_name("revoke")
-    if told.exists():
-        words = told.read_text().splitlines()
-        told.unlink()
-        subprocess.run(words, check=True, capture_output=True)
+    here = pathlib.Path(__file__).parent
+    if (here / "poisoned").exists():
+        (here / "poisoned").unlink()
+        with Library(here / "home/catalog") as library:
+            registry = open_registry(library)
+            registry.revoke(registry.resolve("lines:1"), "poisoned", "ada")
     return {"y": 2.0 * point["a"] - (point["b"] - 0.3) ** 2}
 """
 CAMPAIGN = """
@@ -90,3 +93,42 @@ def test_a_step_asks_the_version_that_was_meant_when_the_campaign_was_opened(ben
     actions = [a for f in of(told, "TrialProposed") for a in f["actions"] if a["name"] == "model"]
     assert actions and all(a["settings"]["model"] == "lines:1" for a in actions)
     assert of(told, "CampaignClosed")
+
+
+def test_where_the_model_knows_nothing_that_source_fails_and_the_others_go_on(bench: Bench) -> None:
+    bench.register(most=0.5)
+    told = bench.do("run", bench.campaign("narrow", cost=120), "--no-report")
+    failed = [f for f in of(told, "ActionFailed")]
+    assert 1 <= len(failed) <= 3 and {f["failure"]["cause"] for f in failed} == {"invalid-input"}
+    assert all(by(told, f["action"].rpartition(".")[0]) == "model" for f in failed)
+    assert "lines:1 does not know such points: a is 0." in failed[0]["failure"]["message"]
+    # That the model knows nothing there tells nothing of the point: the best lies where a is 1.
+    best = max(o["value"] for f in of(told, "ActionSucceeded") for o in f["measured"]["observations"])
+    assert best > 1.9
+
+
+def test_a_version_that_is_revoked_meanwhile_is_refused_and_then_left_alone(bench: Bench) -> None:
+    bench.register()
+    (bench.path / "poisoned").touch()
+    told = bench.do("run", bench.campaign("next"), "--no-report")
+    refused = of(told, "ActionRefused")
+    assert 1 <= len(refused) <= 3 and all(f["reasons"][0].startswith("lines:1 was revoked by ada") for f in refused)
+    first = told.index(refused[0])
+    assert not [f for f in told[first:] if f["kind"] == "ActionDispatched" and f["action"].endswith(".model")]
+    assert of(told, "CampaignClosed")[0]["reason"] == "cost spent"
+
+
+def test_a_model_that_cannot_answer_is_refused_before_anything_is_written(bench: Bench) -> None:
+    def refused(id: str, model: str) -> str:
+        done = bench.done("run", bench.campaign(id, model), "--no-report")
+        assert done.exit_code == 2, done.output
+        return str(done.stderr)
+
+    bench.register()
+    bench.register(slope=3.0, unit="degC")
+    assert "did you mean 'lines'?" in refused("c1", "line")
+    assert "there is no version 7 of lines" in refused("c1", "'lines:7'")
+    assert "a is in K here, and it has learned it in degC" in refused("c1", "'lines:2'")
+    bench.do("model", "revoke", "lines:1", "--reason", "poisoned")
+    assert "lines:1 was revoked by" in refused("c1", "'lines:1'")
+    assert bench.do("list") == [{"campaigns": []}]
