@@ -28,12 +28,19 @@ TRADES = 24
 """Of several objectives so many trade-offs are drawn, and the best by each are kept."""
 AT_ONCE = 25_000
 """Candidates drawn in one go."""
+NEAR = ((0.2, 64), (0.05, 64), (0.01, 32))
+"""Width and number of the points around the best trials that are kept besides, on the unit box."""
+CENTRES = 3
+"""So many of the best trials are looked around, by the target and by other sources."""
 LEAST = 8
 """A model is judged by no fewer readings than this."""
 AGREEING = 0.25
 """A model whose rank correlation with the readings is surely less than this is dismissed."""
-SURELY = 1.2816
-"""That is to say with a chance of 0.9, by Fisher's transformation."""
+SURELY = 2.3263
+"""That is to say with a chance of 0.99, by Fisher's transformation."""
+SIDES = 0.75
+"""So is one that puts a smaller part of the readings on the side of the usual where they lie, of those it is sure of:
+among what is kept all is about as good, and ranks tell little."""
 _CHANCES = 2.0**0.5
 """It is judged anew after so many times as many readings: who asks all the time is fooled by chance one day."""
 
@@ -59,13 +66,14 @@ class Tabular(Protocol):
 
 @dataclass(frozen=True)
 class Screen:
-    """The specification with what was kept as its pool; how many candidates there were, and which of those kept the
-    model does not know."""
+    """What was kept of so many candidates, which of that the model does not know, and what it usually expects (the
+    median over all candidates, by observable)."""
 
-    spec: core.CampaignSpec
     candidates: int
-    kept: int
+    kept: tuple[core.Point, ...]
+    designs: frozenset[Key]
     unknown: frozenset[Key]
+    usual: Mapping[str, float]
 
 
 class NothingScreened(Exception):
@@ -80,16 +88,16 @@ def tabular(models: Mapping[str, core.LoadedModel], name: str, spec: core.Campai
     model = loaded.of
     if not isinstance(model, Tabular):
         raise NothingScreened(f"the model {name} does not predict points: it is a {type(model).__name__}")
-    units = {o.name: o.unit for o in spec.observables} | {o.observable: o.unit for o in spec.goal.objectives}
-    wanted = asked_for(spec.goal)
+    wanted, declared = asked_for(spec.goal), {o.name: o.unit for o in spec.observables}
+    declared |= {o.observable: o.unit for o in spec.goal.objectives}
     if missing := [n for n in wanted if n not in model.observables]:
         raise _uncovered(name, f"it predicts {', '.join(model.observables)}, and not {', '.join(missing)}")
-    units = {n: units.get(n, "") for n in wanted}
     parameters = {p.name: "" if isinstance(p, core.Categorical) else p.unit for p in spec.parameters}
     asked = [n for n in model.units if n not in model.observables]
     if strange := [n for n in asked if n not in parameters]:
         raise _uncovered(name, f"it is asked {', '.join(strange)}, which is no parameter here")
-    for n, unit in {**units, **{n: parameters[n] for n in asked}}.items():
+    for n in (*wanted, *asked):
+        unit = parameters[n] if n in asked else declared.get(n, "")
         if unit != model.units[n]:
             there = model.units[n] or "no unit"
             raise _uncovered(name, f"{n} is in {unit or 'no unit'} here, and it has learned it in {there}")
@@ -104,7 +112,7 @@ def _uncovered(name: str, why: str) -> NothingScreened:
 
 
 def screened(spec: core.CampaignSpec, model: Tabular, name: str, candidates: int, keep: int) -> Screen:
-    """The campaign with what is kept of the candidates as its pool: by every source, where there are several.
+    """What is kept of the candidates, by the target source where there are several.
 
     Raises NothingScreened where there are no more candidates than are kept, or where it knows none of them.
     """
@@ -129,15 +137,40 @@ def screened(spec: core.CampaignSpec, model: Tabular, name: str, candidates: int
     some = np.sort(rng.permutation(strange)[: SPREAD * keep])
     rest = some[_apart(encoding.features(raw[some]), held)]
     points = encoding.points(raw[np.r_[best, rest]])
-    columns = tuple(encoding.names)
-    rows = [tuple(p.values()) for p in points]
+    designs = [designed(spec, p) for p in points]
+    usual = dict(zip(model.observables, np.median(mean[known], 0).tolist(), strict=True))
+    return Screen(len(raw), tuple(points), frozenset(designs), frozenset(designs[len(best) :]), usual)
+
+
+def around(spec: core.CampaignSpec, rows: Sequence[core.Row]) -> list[core.Point]:
+    """Points around the best trials, for what lies between the candidates; none where the points are listed."""
+    space, fidelity = space_of(spec), spec.fidelity
+    room = space if fidelity is None else space.narrowed({fidelity.parameter: fidelity.target})
+    if room.rows is not None:
+        return []
+    by: dict[bool, list[tuple[tuple[float, ...], core.Point]]] = {}
+    for row in rows:
+        if row.failure is None and (found := core.losses(spec.goal, row.seen)) and not core.violations(spec, row.point):
+            by.setdefault(core.counts(spec, row.ran), []).append((found, row.point))
+    # Of several objectives each has its turn.
+    best = [
+        sorted(some, key=lambda one: one[0][k % len(one[0])])[k // len(some[0][0])][1]
+        for some in by.values() for k in range(min(CENTRES, len(some)))
+    ]  # fmt: skip
+    if not best:
+        return []
+    centres, rng = room.encoding.raw(best), generator(spec.seed, 4, len(rows))
+    return room.encoding.points(np.vstack([room.near(centres, number, width, rng) for width, number in NEAR]))
+
+
+def pooled(spec: core.CampaignSpec, points: Sequence[core.Point]) -> core.CampaignSpec:
+    """The campaign with these points as its pool: by every source, where there are several."""
+    fidelity, whole = spec.fidelity, space_of(spec)
     if fidelity is not None:
-        everywhere = [p | {fidelity.parameter: s.value} for p in points for s in fidelity.sources]
-        rows = [tuple(p.values()) for p in everywhere]
-        rows = rows if whole.rows is None else [row for row in rows if row in whole.places]
-    unknown = frozenset(designed(spec, p) for p in points[len(best) :])
-    pool = core.Pool(columns=columns, rows=tuple(rows))
-    return Screen(replace(spec, pool=pool), len(raw), len(points), unknown)
+        points = [p | {fidelity.parameter: s.value} for p in points for s in fidelity.sources]
+        points = points if whole.rows is None else [p for p in points if tuple(p.values()) in whole.places]
+    rows = dict.fromkeys(tuple(p[name] for name in whole.encoding.names) for p in points)
+    return replace(spec, pool=core.Pool(columns=whole.encoding.names, rows=tuple(rows)))
 
 
 def designed(spec: core.CampaignSpec, point: core.Point) -> Key:
@@ -214,37 +247,62 @@ def _apart(features: Array, count: int) -> Indices:
 # ------------------------------------------------------------------ does it prove right?
 
 
-def wrong(spec: core.CampaignSpec, model: Tabular, name: str, rows: Sequence[core.Row]) -> str:
+def wrong(spec: core.CampaignSpec, model: Tabular, name: str, usual: Mapping[str, float], rows: Sequence[core.Row]) -> str:
     """Why a model is not heard any more, "" where it is: what it expected and what was read have too little in common.
 
-    Compared are ranks, within each source, after 8 readings and then after half as many again, each time by the first
-    so many: what once was dismissed stays so. What a model itself was asked as a source does not count.
+    Compared are ranks, within each source, and sides of what is usual. It is judged after 8 trials, and then after ever
+    more, each time by the first so many: what once was dismissed stays so. What a model itself was asked as a source
+    does not count.
     """
     told = [row for row in rows if _telling(spec, row)]
     if len(told) < LEAST:
         return ""
-    points = space_of(spec).encoding
-    columns = {n: [row.ran.get(n) for row in told] for n in points.names if n in model.units}
-    mean, _, familiar = _predicted(model, columns)
-    wanted = {n: list(model.observables).index(n) for n in asked_for(spec.goal)}
+    columns = {n: [row.ran.get(n) for row in told] for n in space_of(spec).encoding.names if n in model.units}
+    mean, sigma, familiar = _predicted(model, columns)
     source = spec.fidelity.parameter if spec.fidelity else ""
-    groups = np.array([str(row.ran.get(source)) for row in told])
     failed = np.array([row.failure is not None for row in told])
-    read = {n: np.array([row.seen[n].value if n in row.seen else np.nan for row in told]) for n in wanted}
+    groups = np.unique([str(row.ran.get(source)) for row in told], return_inverse=True)[1]
+    seen = [row.seen for row in told]
+    compared = []
+    for n in asked_for(spec.goal):
+        j = list(model.observables).index(n)
+        read = np.array([found[n].value if n in found else np.nan for found in seen])
+        compared.append(_Compared(mean[:, j], sigma[:, j], np.where(familiar & ~failed, read, np.nan), usual[n]))
     for first in _milestones(len(told)):
         if 2 * failed[:first].sum() > first:
             return f"the model {name} is not heard, for most of the first {first} trials failed"
-        weight = total = 0.0
-        for group in np.unique(groups[:first]):
-            here = np.flatnonzero(familiar[:first] & ~failed[:first] & (groups[:first] == group))
-            for n, j in wanted.items():
-                both = here[np.isfinite(read[n][here])]
-                if len(both) > 3:
-                    share = (len(both) - 3) / len(wanted)
-                    weight, total = weight + share, total + share * _fisher(mean[both, j], read[n][both])
-        if weight + 3 >= LEAST and math.tanh(total / weight + SURELY / math.sqrt(weight)) < AGREEING:
-            found = f"rank correlation {math.tanh(total / weight):.2f} after {first} trials"
-            return f"the model {name} is not heard, for it was wrong about this campaign ({found})"
+        if said := _apart_by(compared, groups, first):
+            return f"the model {name} is not heard, for it was wrong about this campaign ({said} after {first} trials)"
+    return ""
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """What was expected of an observable (n,), give or take, what was read (nan: nothing), and what is usual."""
+
+    mean: Array
+    sigma: Array
+    read: Array
+    usual: float
+
+
+def _apart_by(compared: Sequence[_Compared], groups: Indices, first: int) -> str:
+    """What the first so many trials say against a model, "" where they say nothing."""
+    weight = total = 0.0
+    sides = list[bool]()
+    for c in compared:
+        there = np.flatnonzero(np.isfinite(c.read[:first]))
+        for group in np.unique(groups[there]):
+            both = there[groups[there] == group]
+            if len(both) > 3:
+                share = (len(both) - 3) / len(compared)
+                weight, total = weight + share, total + share * _fisher(c.mean[both], c.read[both])
+        sure = there[np.abs(c.mean[there] - c.usual) > 2.0 * c.sigma[there]]
+        sides += ((c.mean[sure] > c.usual) == (c.read[sure] > c.usual)).tolist()
+    if weight + 3 >= LEAST and math.tanh(total / weight + SURELY / math.sqrt(weight)) < AGREEING:
+        return f"rank correlation {math.tanh(total / weight):.2f}"
+    if len(sides) >= LEAST and sum(sides) < SIDES * len(sides):
+        return f"{sum(sides)} of {len(sides)} on the side of the usual where it was sure they lie,"
     return ""
 
 

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from firstlight import core
 
 from ._common import Memo, no_plates, unknown_options, whole_option
-from ._screen import NothingScreened, Screen, Tabular, designed, screened, tabular, wrong
+from ._screen import NothingScreened, Screen, Tabular, around, designed, pooled, screened, tabular, wrong
 
 
 class Screened:
@@ -17,10 +17,11 @@ class Screened:
 
     Promising is what does well by the goal, objectives and bounds, if it turns out a deviation better than the model
     expects; of what is about as promising, what lies apart from the rest. One place in ten is held for candidates that
-    the model does not know: it has no say about them. Of several sources a candidate is judged as by the target, and
-    may then be tried by any. Where the model is not here, or does not cover the campaign, and once its rank
-    correlation with the readings is surely low, the other strategy chooses from the whole space and says why. `options`
-    are those of `strategy`. Points of a batch share no settings here.
+    the model does not know: it has no say about them. Beside what is kept stand points around the best trials, where
+    readings know better than it. Of several sources a candidate is judged as by the target, and may then be tried by
+    any. Where the model is not here, or does not cover the campaign, and once the readings prove it wrong, the other
+    strategy chooses from the whole space and says why. `options` are those of `strategy`. Points of a batch share no
+    settings here.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class Screened:
         self.inner = _inner(strategy, dict(options or {}))
         self._screens: Memo[tuple[object, Screen | str]] = Memo(4)
         self._stands: Memo[tuple[object, str]] = Memo(8)
+        self._pools: Memo[tuple[object, core.CampaignSpec]] = Memo(4)
 
     def models(self) -> tuple[str, ...]:
         """The models that it wants to be handed, and those of the other strategy."""
@@ -52,14 +54,14 @@ class Screened:
         screen, why = self._screen(spec, results)
         if screen is None:
             return [_with(p, why) for p in self.inner.propose(spec, results, count, seed)]
-        found = [
-            self._explained(p, spec, screen, results) for p in self.inner.propose(screen.spec, results, count, seed)
-        ]
+        there = self._pool(spec, screen, results)
+        chosen = self.inner.propose(there, results, count, seed)
+        found = [self._explained(p, spec, screen, results) for p in chosen]
         if len(found) == count:
             return found
         # What it kept is used up, with what is under way and what was just chosen.
-        chosen = {f"screened {i}": core.Row(trial=f"screened {i}", point=p.point) for i, p in enumerate(found)}
-        after = replace(results, pending={**results.pending, **chosen})
+        more = {f"screened {i}": core.Row(trial=f"screened {i}", point=p.point) for i, p in enumerate(found)}
+        after = replace(results, pending={**results.pending, **more})
         why = f"all is tried that the model {self.model} kept"
         return [*found, *(_with(p, why) for p in self.inner.propose(spec, after, count - len(found), seed))]
 
@@ -70,11 +72,22 @@ class Screened:
         except NothingScreened as nothing:
             return None, str(nothing)
         key, rows = (id(spec), id(model)), results.rows
-        stand = (*key, id(rows), len(rows))
-        if why := self._stands.get(stand, lambda: ((spec, model, rows), wrong(spec, model, self.model, rows)))[1]:
-            return None, why
         screen = self._screens.get(key, lambda: ((spec, model), self._screened(spec, model)))[1]
-        return (None, screen) if isinstance(screen, str) else (screen, "")
+        if isinstance(screen, str):
+            return None, screen
+        why = self._stands.get(
+            (*key, id(rows), len(rows)),
+            lambda: ((spec, model, rows), wrong(spec, model, self.model, screen.usual, rows)),
+        )[1]
+        return (None, why) if why else (screen, "")
+
+    def _pool(self, spec: core.CampaignSpec, screen: Screen, results: core.Results) -> core.CampaignSpec:
+        """The campaign with the candidates kept, and the points around the best trials, as its pool."""
+        rows = results.rows
+        return self._pools.get(
+            (id(screen), id(rows), len(rows)),
+            lambda: ((screen, rows), pooled(spec, [*screen.kept, *around(spec, rows)])),
+        )[1]
 
     def _screened(self, spec: core.CampaignSpec, model: Tabular) -> Screen | str:
         try:
@@ -86,10 +99,14 @@ class Screened:
         self, proposal: core.Proposal, spec: core.CampaignSpec, screen: Screen, results: core.Results
     ) -> core.Proposal:
         """The proposal with what part the model had in it."""
-        why = f"one of {screen.kept:,} that the model {self.model} kept of {screen.candidates:,}"
-        if designed(spec, proposal.point) in screen.unknown:
-            held = f"{len(screen.unknown):,} of {screen.kept:,} places"
+        design, kept = designed(spec, proposal.point), f"{len(screen.kept):,}"
+        if design in screen.unknown:
+            held = f"{len(screen.unknown):,} of {kept} places"
             why = f"the model {self.model} does not know such points, for which {held} are held"
+        elif design in screen.designs:
+            why = f"one of {kept} that the model {self.model} kept of {screen.candidates:,}"
+        else:
+            why = f"near the best so far, beside what the model {self.model} kept"
         made = _with(proposal, why)
         if made.decision is None or made.decision.model:
             return made
