@@ -135,7 +135,7 @@ def test_it_is_an_operation_that_fails_where_it_does_not_know(
     (offer / "METADATA").write_text("Name: offer\nVersion: 1\n")
     (offer / "entry_points.txt").write_text("[firstlight.models]\ntable = firstlight.models.table:Table\n")
     monkeypatch.syspath_prepend(tmp_path)
-    files = {"config": str(made[0] / "config.json"), "weights": str(made[0] / "model.safetensors")}
+    files: dict[str, Any] = {"config": str(made[0] / "config.json"), "weights": str(made[0] / "model.safetensors")}
     said = predict({"t": 400.0, "p": 0.5, "solvent": "DMF"}, **files)
     assert said["y"]["unit"] == "MPa"
     with pytest.raises(Failed, match="does not know such points"):

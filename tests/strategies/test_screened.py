@@ -80,7 +80,8 @@ class Given:
     """The strategy, given a model of whatever campaign it is asked about."""
 
     def __init__(self) -> None:
-        self.strategy, self.models = Screened(model="m", candidates=120, keep=8, strategy="random"), {}
+        self.strategy = Screened(model="m", candidates=120, keep=8, strategy="random")
+        self.models = dict[str, Mapping[str, core.LoadedModel]]()
 
     def propose(self, spec: core.CampaignSpec, results: core.Results, count: int, seed: int) -> Sequence[core.Proposal]:
         models = self.models.setdefault(spec.id, named(Anything(spec)))
@@ -111,7 +112,9 @@ def test_most_promising_are_kept_and_a_tenth_is_for_what_it_does_not_know() -> N
 
 
 def test_the_first_points_are_among_those_kept_and_say_so() -> None:
-    made = Screened(model="m", keep=50, candidates=5_000).propose(SPEC, core.Results(models=named(Fake(most=9.0))), 6, 0)
+    made = Screened(model="m", keep=50, candidates=5_000).propose(
+        SPEC, core.Results(models=named(Fake(most=9.0))), 6, 0
+    )
     for p in made:
         unknown = float(p.point["a"]) > 9.0
         assert ("the model m does not know such points, for which 5 of 50 places are held" in p.reason) == unknown
@@ -208,7 +211,9 @@ def test_of_several_sources_any_may_try_what_is_kept_and_the_model_itself_is_no_
     by = core.Categorical(name="by", values=("model", "lab"))
     steps = (core.StepSpec(operation=core.PREDICT, name="model"), core.StepSpec(operation="x:y", name="lab"))
     fidelity = core.Fidelity(
-        parameter="by", target="lab", sources=(core.Source(value="model", cost=1.0), core.Source(value="lab", cost=20.0))
+        parameter="by",
+        target="lab",
+        sources=(core.Source(value="model", cost=1.0), core.Source(value="lab", cost=20.0)),
     )
     spec = replace(
         SPEC, parameters=(*PARAMETERS, by), fidelity=fidelity, procedure=core.ProcedureSpec(name="source", steps=steps)
@@ -249,10 +254,13 @@ def test_of_several_objectives_every_trade_off_is_kept_and_bounds_come_first() -
             return np.stack([a, a, b], 1), np.full((len(a), 3), 0.01), a < 11
 
     goal = core.Goal(
-        objectives=(core.Objective(observable="y", direction="maximize"), core.Objective(observable="z", direction="minimize")),
+        objectives=(core.Objective(observable="y", direction="maximize"),
+                    core.Objective(observable="z", direction="minimize")),
         outcome_constraints=(core.OutcomeConstraint(observable="w", relation="<=", bound=0.2),),
     )  # fmt: skip
-    spec = replace(SPEC, goal=goal, parameters=tuple(core.Continuous(name=n, low=0, high=10 if n == "a" else 1) for n in "ab"))
+    spec = replace(
+        SPEC, goal=goal, parameters=tuple(core.Continuous(name=n, low=0, high=10 if n == "a" else 1) for n in "ab")
+    )
     screen = screened(spec, Two(), "m", 20_000, 60)
     points = screen.kept
     assert all(float(p["b"]) < 0.25 for p in points)
@@ -278,7 +286,7 @@ def test_options_are_checked() -> None:
         Screened(model="m", modle="m")
     with pytest.raises(ValueError, match="option keep of strategy screened"):
         Screened(model="m", keep=0)
-    with pytest.raises(ValueError, match="must be one of .*bayes.*, not 'bays'"):
+    with pytest.raises(ValueError, match=r"must be one of .*bayes.*, not 'bays'"):
         Screened(model="m", strategy="bays")
     with pytest.raises(ValueError, match="strategy bayes has no option 'x'"):
         Screened(model="m", options={"x": 1})

@@ -1,4 +1,4 @@
-"""Models as sources of trials: which version is meant is settled when a campaign is opened, and looked up ever after."""
+"""Models as sources of trials: which version is meant is settled when a campaign is opened."""
 
 import asyncio
 from collections.abc import Callable
@@ -46,7 +46,9 @@ def _step(registry: Registry, spec: CampaignSpec, step: StepSpec) -> StepSpec:
         inputs = release_assets(registry, version)
         folder = registry.load_checked(version)
         model = family_at(folder).load(folder)
-    if other := [key for key, asset in inputs.items() if key in step.inputs and step.inputs[key].digest != asset.digest]:
+    if other := [
+        key for key, asset in inputs.items() if key in step.inputs and step.inputs[key].digest != asset.digest
+    ]:
         raise Unusable(f"step {step.name}: {', '.join(other)} of {version.id} is another here than the one it names")
     if why := _unfit(spec, model):
         raise Unusable(f"step {step.name}: {version.id} cannot be a source of this campaign: {why}")

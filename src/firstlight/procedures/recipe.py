@@ -1,7 +1,7 @@
 """Steps on instruments, in the order that each needs, with settings worked out from the point."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from msgspec.structs import replace
 

@@ -212,7 +212,9 @@ def _ranked(
         j = place[b.observable]
         over = mean[:, j] - b.bound if b.relation == "<=" else b.bound - mean[:, j]
         broken += np.maximum(0.0, over - OPTIMISM * sigma[:, j]) / (float(mean[:, j].std()) or 1.0)
-    losses = np.column_stack([_hoped(o, mean[:, j], sigma[:, j]) for o in goal.objectives for j in [place[o.observable]]])
+    losses = np.column_stack(
+        [_hoped(o, mean[:, j], sigma[:, j]) for o in goal.objectives for j in [place[o.observable]]]
+    )
     if losses.shape[1] == 1:
         return np.asarray(np.lexsort((losses[:, 0], broken))[:count])
     least, most = np.quantile(losses, (0.0, 0.5), axis=0)
@@ -247,7 +249,9 @@ def _apart(features: Array, count: int) -> Indices:
 # ------------------------------------------------------------------ does it prove right?
 
 
-def wrong(spec: core.CampaignSpec, model: Tabular, name: str, usual: Mapping[str, float], rows: Sequence[core.Row]) -> str:
+def wrong(
+    spec: core.CampaignSpec, model: Tabular, name: str, usual: Mapping[str, float], rows: Sequence[core.Row]
+) -> str:
     """Why a model is not heard any more, "" where it is: what it expected and what was read have too little in common.
 
     Compared are ranks, within each source, and sides of what is usual. It is judged after 8 trials, and then after ever

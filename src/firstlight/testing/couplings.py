@@ -3,10 +3,10 @@
     python -m firstlight.testing.couplings PORT
 
 A substrate is coupled with a choice of ligand, solvent and base, at a temperature, for a time, with so much catalyst.
-What a ligand, solvent or base does to the barriers is much the same for all substrates; how fast a substrate reacts, and
-what suits it in particular, is its own. The simulator makes the errors of computed barriers, a shift and one a ligand,
-and knows nothing of a catalyst that dies. The laboratory is a twin in a process of its own, which other programs speak
-to by HTTP as an OpenAPI document says; it reads with noise.
+What a ligand, solvent or base does to the barriers is much the same for all substrates; how fast a substrate reacts,
+and what suits it in particular, is its own. The simulator makes the errors of computed barriers, a shift and one a
+ligand, and knows nothing of a catalyst that dies. The laboratory is a twin in a process of its own, which other
+programs speak to by HTTP as an OpenAPI document says; it reads with noise.
 """
 
 import json
@@ -22,9 +22,11 @@ import numpy.typing as npt
 from firstlight import core
 
 Array = npt.NDArray[np.float64]
-LIGANDS = tuple(f"L{n}" for n in range(1, 25))
-SOLVENTS = ("DMF", "DMSO", "MeCN", "THF", "dioxane", "toluene", "tBuOH", "EtOAc", "NMP", "water")
-BASES = ("K2CO3", "Cs2CO3", "K3PO4", "NEt3", "DBU", "NaOtBu")
+LIGANDS = tuple(f"L{n}" for n in range(1, 49))
+SOLVENTS = (
+    "DMF", "DMSO", "MeCN", "THF", "dioxane", "toluene", "tBuOH", "EtOAc", "NMP", "water", "anisole", "CPME",
+)  # fmt: skip
+BASES = ("K2CO3", "Cs2CO3", "K3PO4", "NEt3", "DBU", "NaOtBu", "KOAc", "TMG")
 NOISE = 1.0
 """Deviation of what the laboratory reads, in percent."""
 PARAMETERS: tuple[core.Parameter, ...] = (
@@ -45,7 +47,7 @@ def _chemistry(substrate: int) -> tuple[dict[str, Array], Array, Array]:
     value (k, 4), for one substrate; its own rates, and activation energies (kJ/mol)."""
     shared, own = np.random.default_rng(2024), np.random.default_rng([7, substrate])
     effects = {}
-    for name, values, spread in (("ligand", LIGANDS, 1.1), ("solvent", SOLVENTS, 0.8), ("base", BASES, 0.6)):
+    for name, values, spread in (("ligand", LIGANDS, 1.2), ("solvent", SOLVENTS, 0.8), ("base", BASES, 0.6)):
         same = shared.normal(0.0, spread, (len(values), 4)) * [1.0, 0.7, 0.4, 0.8]
         effects[name] = same * own.normal(1.0, 0.15, 4) + own.normal(0.0, 0.35 * spread, (len(values), 4))
     rates = np.array([-1.2, -3.8, -5.0, -2.2]) + own.normal(0.0, [0.5, 0.4, 0.4, 0.4])
@@ -86,6 +88,30 @@ def worth(substrate: int, columns: Mapping[str, Any], simulated: bool = False) -
     return np.asarray(100.0 * product - price)
 
 
+def points(unit: Array) -> list[core.Point]:
+    """Points by parameter from numbers from 0 to 1, (n, 6)."""
+    found = columns_of(unit)
+    return [dict(zip(found, row, strict=True)) for row in zip(*found.values(), strict=True)]
+
+
+def columns_of(unit: Array) -> dict[str, list[Any]]:
+    """Values by parameter, (n,) each, from numbers from 0 to 1, (n, 6)."""
+    columns: dict[str, list[Any]] = {}
+    for p, u in zip(PARAMETERS, unit.T, strict=True):
+        if isinstance(p, core.Categorical):
+            columns[p.name] = [p.values[int(x * len(p.values))] for x in u]
+        elif isinstance(p, core.Continuous):
+            value = p.low * (p.high / p.low) ** u if p.scale == "log" else p.low + u * (p.high - p.low)
+            columns[p.name] = np.clip(value, p.low, p.high).tolist()
+    return columns
+
+
+def reached(substrate: int, one_in: int, draws: int = 200_000) -> float:
+    """What one point in so many at random reaches in the laboratory, but for its noise."""
+    columns = columns_of(np.random.default_rng(99).random((draws, len(PARAMETERS))))
+    return round(float(np.quantile(worth(substrate, columns), 1 - 1 / one_in)), 1)
+
+
 def simulate(point: Mapping[str, Any], *, substrate: int) -> dict[str, float]:
     """What the simulator makes of one point."""
     columns = {p.name: [point[p.name]] for p in PARAMETERS}
@@ -104,7 +130,8 @@ DOCUMENT: dict[str, Any] = {
             "type": "object", "required": ["substrate", *(p.name for p in PARAMETERS)],
             "properties": {
                 "substrate": {"type": "integer"},
-                **{p.name: {"type": "string", "enum": list(p.values)} for p in PARAMETERS if isinstance(p, core.Categorical)},
+                **{p.name: {"type": "string", "enum": list(p.values)}
+                   for p in PARAMETERS if isinstance(p, core.Categorical)},
                 **{n: {"type": "number", "minimum": low, "maximum": high, "unit": unit}
                    for n, (low, high, unit) in _NUMBERS.items()},
             },
