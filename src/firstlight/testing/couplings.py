@@ -88,12 +88,6 @@ def worth(substrate: int, columns: Mapping[str, Any], simulated: bool = False) -
     return np.asarray(100.0 * product - price)
 
 
-def points(unit: Array) -> list[core.Point]:
-    """Points by parameter from numbers from 0 to 1, (n, 6)."""
-    found = columns_of(unit)
-    return [dict(zip(found, row, strict=True)) for row in zip(*found.values(), strict=True)]
-
-
 def columns_of(unit: Array) -> dict[str, list[Any]]:
     """Values by parameter, (n,) each, from numbers from 0 to 1, (n, 6)."""
     columns: dict[str, list[Any]] = {}
