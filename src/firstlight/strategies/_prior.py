@@ -87,8 +87,12 @@ class Placed:
         return self.prior.variance(self._columns(x)) if len(x) else np.empty(0)
 
     def _columns(self, x: Array) -> dict[str, Any]:
-        e = self._encoding
-        return {name: _values(e, j, x[:, e.owner == j]) for j, name in enumerate(e.names)}
+        return columns_at(self._encoding, x)
+
+
+def columns_at(e: Encoding, x: Array) -> dict[str, Any]:
+    """Features (n, D) as values by parameter, (n,) each."""
+    return {name: _values(e, j, x[:, e.owner == j]) for j, name in enumerate(e.names)}
 
 
 def _values(e: Encoding, j: int, features: Array) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -34,13 +34,11 @@ CENTRES = 3
 """So many of the best trials are looked around, by the target and by other sources."""
 LEAST = 8
 """A model is judged by no fewer readings than this."""
-AGREEING = 0.25
-"""A model whose rank correlation with the readings is surely less than this is dismissed."""
 SURELY = 2.3263
-"""That is to say with a chance of 0.99, by Fisher's transformation."""
+"""A model whose rank correlation with the readings is negative with a chance of 0.99, by Fisher's transformation, is
+dismissed. Less would be too little to go by: among what is kept all is about as good."""
 SIDES = 0.75
-"""So is one that puts a smaller part of the readings on the side of the usual where they lie, of those it is sure of:
-among what is kept all is about as good, and ranks tell little."""
+"""So is one that puts a smaller part of the readings on the side of the usual where they lie, where it is sure."""
 _CHANCES = 2.0**0.5
 """It is judged anew after so many times as many readings: who asks all the time is fooled by chance one day."""
 
@@ -64,16 +62,22 @@ class Tabular(Protocol):
         ...
 
 
+class Usual(NamedTuple):
+    """What a model expects of an observable over all candidates: the median, and by how much they differ."""
+
+    level: float
+    spread: float
+
+
 @dataclass(frozen=True)
 class Screen:
-    """What was kept of so many candidates, which of that the model does not know, and what it usually expects (the
-    median over all candidates, by observable)."""
+    """What was kept of so many candidates, which of that the model does not know, and what it usually expects."""
 
     candidates: int
     kept: tuple[core.Point, ...]
     designs: frozenset[Key]
     unknown: frozenset[Key]
-    usual: Mapping[str, float]
+    usual: Mapping[str, Usual]
 
 
 class NothingScreened(Exception):
@@ -127,7 +131,7 @@ def screened(spec: core.CampaignSpec, model: Tabular, name: str, candidates: int
         raw = np.vstack([space.sample(size, rng) for size in sizes])
     if len(raw) <= keep:
         raise NothingScreened(f"there are {len(raw)} candidates, of which the model {name} need not screen any")
-    mean, sigma, familiar = _predicted(model, columns_of(encoding, raw))
+    mean, sigma, familiar = predicted(model, columns_of(encoding, raw))
     known, strange = np.flatnonzero(familiar), np.flatnonzero(~familiar)
     if not len(known):
         raise NothingScreened(f"the model {name} knows none of {len(raw):,} candidates")
@@ -138,7 +142,8 @@ def screened(spec: core.CampaignSpec, model: Tabular, name: str, candidates: int
     rest = some[_apart(encoding.features(raw[some]), held)]
     points = encoding.points(raw[np.r_[best, rest]])
     designs = [designed(spec, p) for p in points]
-    usual = dict(zip(model.observables, np.median(mean[known], 0).tolist(), strict=True))
+    level, spread = np.median(mean[known], 0).tolist(), mean[known].std(0).tolist()
+    usual = {n: Usual(a, b or 1.0) for n, a, b in zip(model.observables, level, spread, strict=True)}
     return Screen(len(raw), tuple(points), frozenset(designs), frozenset(designs[len(best) :]), usual)
 
 
@@ -191,7 +196,7 @@ def columns_of(encoding: Encoding, raw: Array) -> dict[str, Any]:
     return columns
 
 
-def _predicted(model: Tabular, columns: Mapping[str, Any]) -> tuple[Array, Array, npt.NDArray[np.bool_]]:
+def predicted(model: Tabular, columns: Mapping[str, Any]) -> tuple[Array, Array, npt.NDArray[np.bool_]]:
     """Mean and sigma (n, t), and whether each is familiar and can be reckoned with (n,)."""
     mean, sigma, familiar = (np.asarray(a) for a in model.predict_table(columns))
     mean, sigma = mean.reshape(len(familiar), -1), sigma.reshape(len(familiar), -1)
@@ -250,7 +255,7 @@ def _apart(features: Array, count: int) -> Indices:
 
 
 def wrong(
-    spec: core.CampaignSpec, model: Tabular, name: str, usual: Mapping[str, float], rows: Sequence[core.Row]
+    spec: core.CampaignSpec, model: Tabular, name: str, usual: Mapping[str, Usual], rows: Sequence[core.Row]
 ) -> str:
     """Why a model is not heard any more, "" where it is: what it expected and what was read have too little in common.
 
@@ -262,7 +267,7 @@ def wrong(
     if len(told) < LEAST:
         return ""
     columns = {n: [row.ran.get(n) for row in told] for n in space_of(spec).encoding.names if n in model.units}
-    mean, sigma, familiar = _predicted(model, columns)
+    mean, sigma, familiar = predicted(model, columns)
     source = spec.fidelity.parameter if spec.fidelity else ""
     failed = np.array([row.failure is not None for row in told])
     groups = np.unique([str(row.ran.get(source)) for row in told], return_inverse=True)[1]
@@ -271,7 +276,7 @@ def wrong(
     for n in asked_for(spec.goal):
         j = list(model.observables).index(n)
         read = np.array([found[n].value if n in found else np.nan for found in seen])
-        compared.append(_Compared(mean[:, j], sigma[:, j], np.where(familiar & ~failed, read, np.nan), usual[n]))
+        compared.append(_Compared(mean[:, j], sigma[:, j], np.where(familiar & ~failed, read, np.nan), usual[n].level))
     for first in _milestones(len(told)):
         if 2 * failed[:first].sum() > first:
             return f"the model {name} is not heard, for most of the first {first} trials failed"
@@ -303,7 +308,7 @@ def _apart_by(compared: Sequence[_Compared], groups: Indices, first: int) -> str
                 weight, total = weight + share, total + share * _fisher(c.mean[both], c.read[both])
         sure = there[np.abs(c.mean[there] - c.usual) > 2.0 * c.sigma[there]]
         sides += ((c.mean[sure] > c.usual) == (c.read[sure] > c.usual)).tolist()
-    if weight + 3 >= LEAST and math.tanh(total / weight + SURELY / math.sqrt(weight)) < AGREEING:
+    if weight + 3 >= LEAST and total / weight + SURELY / math.sqrt(weight) < 0.0:
         return f"rank correlation {math.tanh(total / weight):.2f}"
     if len(sides) >= LEAST and sum(sides) < SIDES * len(sides):
         return f"{sum(sides)} of {len(sides)} on the side of the usual where it was sure they lie,"

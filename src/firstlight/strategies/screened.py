@@ -8,7 +8,9 @@ from msgspec.structs import replace
 from firstlight import core
 
 from ._common import Memo, no_plates, unknown_options, whole_option
+from ._informed import Informed
 from ._screen import NothingScreened, Screen, Tabular, around, designed, pooled, screened, tabular, wrong
+from .bayes import Bayes
 
 
 class Screened:
@@ -18,10 +20,11 @@ class Screened:
     Promising is what does well by the goal, objectives and bounds, if it turns out a deviation better than the model
     expects; of what is about as promising, what lies apart from the rest. One place in ten is held for candidates that
     the model does not know: it has no say about them. Beside what is kept stand points around the best trials, where
-    readings know better than it. Of several sources a candidate is judged as by the target, and may then be tried by
-    any. Where the model is not here, or does not cover the campaign, and once the readings prove it wrong, the other
-    strategy chooses from the whole space and says why. `options` are those of `strategy`. Points of a batch share no
-    settings here.
+    readings know better than it. `bayes`, which chooses where nothing else is named, begins with what the model
+    expects, as far as readings follow that. Of several sources a candidate is judged as by the target, and may then be
+    tried by any. Where the model is not here, or does not cover the campaign, and once the readings prove it wrong, the
+    other strategy chooses from the whole space and says why. `options` are those of `strategy`. Points of a batch share
+    no settings here.
     """
 
     def __init__(
@@ -34,10 +37,12 @@ class Screened:
         self.model = model
         self.candidates = whole_option("screened", "candidates", candidates, 1)
         self.keep = whole_option("screened", "keep", keep, 1)
-        self.inner = _inner(strategy, dict(options or {}))
+        self.options = dict(options or {})
+        self.inner = _inner(strategy, self.options)
         self._screens: Memo[tuple[object, Screen | str]] = Memo(4)
         self._stands: Memo[tuple[object, str]] = Memo(8)
         self._pools: Memo[tuple[object, core.CampaignSpec]] = Memo(4)
+        self._choosers: Memo[tuple[object, core.Strategy]] = Memo(4)
 
     def models(self) -> tuple[str, ...]:
         """The models that it wants to be handed, and those of the other strategy."""
@@ -55,7 +60,7 @@ class Screened:
         if screen is None:
             return [_with(p, why) for p in self.inner.propose(spec, results, count, seed)]
         there = self._pool(spec, screen, results)
-        chosen = self.inner.propose(there, results, count, seed)
+        chosen = self._chooser(spec, screen, results).propose(there, results, count, seed)
         found = [self._explained(p, spec, screen, results) for p in chosen]
         if len(found) == count:
             return found
@@ -80,6 +85,13 @@ class Screened:
             lambda: ((spec, model, rows), wrong(spec, model, self.model, screen.usual, rows)),
         )[1]
         return (None, why) if why else (screen, "")
+
+    def _chooser(self, spec: core.CampaignSpec, screen: Screen, results: core.Results) -> core.Strategy:
+        """Who chooses among what is kept: the other strategy; `bayes` with what the model expects to begin with."""
+        if type(self.inner) is not Bayes:
+            return self.inner
+        model = tabular(results.models, self.model, spec)
+        return self._choosers.get(id(screen), lambda: (screen, Informed(spec, model, screen.usual, self.options)))[1]
 
     def _pool(self, spec: core.CampaignSpec, screen: Screen, results: core.Results) -> core.CampaignSpec:
         """The campaign with the candidates kept, and the points around the best trials, as its pool."""
