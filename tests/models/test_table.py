@@ -15,7 +15,7 @@ from firstlight.core import Failed, Scalar
 from firstlight.models._family import Examples, Item
 from firstlight.models._weights import write_weights
 from firstlight.models.predict import predict
-from firstlight.models.table import Table
+from firstlight.models.table import REFERENCES, Table, _references, nearest
 
 pytest.importorskip("torch")
 
@@ -92,6 +92,13 @@ def test_what_is_unlike_the_data_is_said_to_be(made: tuple[Path, Examples, Examp
     assert not gap.familiar and "p is missing" in gap.why
     with pytest.raises(ValueError, match="there is no 'solvent'; is it 'solvnt'"):
         model.predict([{"t": 400.0, "p": 0.5, "solvnt": "DMF"}])
+
+
+@pytest.mark.parametrize("rows", [REFERENCES - 1, REFERENCES + 3, 3 * REFERENCES])
+def test_what_lies_between_the_rows_is_familiar_however_many_there_are(rows: int) -> None:
+    draw = np.random.default_rng(0)
+    references, near = _references(draw.random((rows, 3)), None)
+    assert float((nearest(draw.random((200, 3)), references) <= near).mean()) > 0.9
 
 
 def test_many_rows_take_no_time_and_say_the_same(made: tuple[Path, Examples, Examples]) -> None:

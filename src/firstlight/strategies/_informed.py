@@ -23,7 +23,8 @@ TRUSTED = 0.9
 
 class Informed(Bayes):
     """`bayes` for readings that follow a model, up to a level, a factor and a difference that is learned, or do not: as
-    likely as each is by the readings so far (Bayesian model averaging, as in `transfer`). There is no space-filling."""
+    likely as each is by the readings so far (Bayesian model averaging, as in `transfer`). Points that fill the
+    space come first only where `initial` says so."""
 
     def __init__(
         self, spec: core.CampaignSpec, model: Tabular, usual: Mapping[str, Usual], options: Mapping[str, Any]
@@ -36,7 +37,7 @@ class Informed(Bayes):
         self._told = (cold, Hypothesis(prior=float(np.log(TRUSTED)), trends=trends, levels=levels))
 
     def _starts(self, space: Space, results: core.Results) -> int:
-        return 0
+        return self.initial or 0
 
     def _hypotheses(self, space: Space, results: core.Results) -> Sequence[Hypothesis]:
         return self._told
