@@ -80,7 +80,7 @@ class Given:
     """The strategy, given a model of whatever campaign it is asked about."""
 
     def __init__(self) -> None:
-        self.strategy = Screened(model="m", candidates=120, keep=8, strategy="random")
+        self.strategy = Screened(model="m", candidates=60, keep=8, strategy="random")
         self.models = dict[str, Mapping[str, core.LoadedModel]]()
 
     def propose(self, spec: core.CampaignSpec, results: core.Results, count: int, seed: int) -> Sequence[core.Proposal]:

@@ -36,7 +36,7 @@ LEAST = 8
 """A model is judged by no fewer readings than this."""
 SURELY = 2.3263
 """A model whose rank correlation with the readings is negative with a chance of 0.99, by Fisher's transformation, is
-dismissed. Less would be too little to go by: among what is kept all is about as good."""
+dismissed. Only readings count that it claims to tell apart: among what is kept it expects about the same of all."""
 SIDES = 0.75
 """So is one that puts a smaller part of the readings on the side of the usual where they lie, where it is sure."""
 _CHANCES = 2.0**0.5
@@ -303,7 +303,7 @@ def _apart_by(compared: Sequence[_Compared], groups: Indices, first: int) -> str
         there = np.flatnonzero(np.isfinite(c.read[:first]))
         for group in np.unique(groups[there]):
             both = there[groups[there] == group]
-            if len(both) > 3:
+            if len(both) > 3 and c.mean[both].std() > c.sigma[both].mean():
                 share = (len(both) - 3) / len(compared)
                 weight, total = weight + share, total + share * _fisher(c.mean[both], c.read[both])
         sure = there[np.abs(c.mean[there] - c.usual) > 2.0 * c.sigma[there]]
