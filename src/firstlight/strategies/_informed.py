@@ -19,12 +19,13 @@ from .bayes import Bayes
 
 TRUSTED = 0.9
 """The chance, before any reading, that readings follow what the model expects."""
+LITTLE = 0.01
+"""Readings that differ less, in what the model expects points to differ, are taken for the same."""
 
 
 class Informed(Bayes):
     """`bayes` for readings that follow a model, up to a level, a factor and a difference that is learned, or do not: as
-    likely as each is by the readings so far (Bayesian model averaging, as in `transfer`). Points that fill the
-    space come first only where `initial` says so."""
+    likely as each is by the readings so far (Bayesian model averaging, as in `transfer`)."""
 
     def __init__(
         self, spec: core.CampaignSpec, model: Tabular, usual: Mapping[str, Usual], options: Mapping[str, Any]
@@ -32,14 +33,17 @@ class Informed(Bayes):
         super().__init__(**options)
         encoding, names = space_of(spec).encoding, list(model.observables)
         trends = {n: _trend(encoding, model, names.index(n), usual[n].level) for n in asked_for(spec.goal)}
-        levels = {n: (usual[n].level, usual[n].spread) for n in trends}
+        self._usual = {n: usual[n] for n in trends}
         cold = replace(COLD, prior=float(np.log1p(-TRUSTED)))
-        self._told = (cold, Hypothesis(prior=float(np.log(TRUSTED)), trends=trends, levels=levels))
-
-    def _starts(self, space: Space, results: core.Results) -> int:
-        return self.initial or 0
+        self._told = (cold, Hypothesis(prior=float(np.log(TRUSTED)), trends=trends))
 
     def _hypotheses(self, space: Space, results: core.Results) -> Sequence[Hypothesis]:
+        seen = [row.seen for row in results.rows if not row.failure]
+        for name, usual in self._usual.items():
+            read = [found[name].value for found in seen if name in found]
+            if len(read) < 2 or float(np.std(read)) < LITTLE * usual.spread:
+                # Readings that are all the same say nothing of how far others will differ.
+                return (COLD,)
         return self._told
 
 
