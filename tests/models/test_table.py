@@ -13,9 +13,10 @@ from arro3.io import write_parquet
 
 from firstlight.core import Failed, Scalar
 from firstlight.models._family import Examples, Item
+from firstlight.models._table_use import REFERENCES, nearest
 from firstlight.models._weights import write_weights
 from firstlight.models.predict import predict
-from firstlight.models.table import REFERENCES, Table, _references, nearest
+from firstlight.models.table import Table, _references
 
 pytest.importorskip("torch")
 
