@@ -190,11 +190,11 @@ def report(done: Sequence[Mapping[str, Any]], hours: float, seconds: float) -> N
     print(f"{'substrate':>9} {'target':>7} | {'model: cost':>12} {'computed':>9} {'measured':>9} | "
           f"{'without: cost':>13} {'computed':>9} {'measured':>9} | {'part':>5}")  # fmt: skip
     parts = []
-    for substrate in sorted({d["substrate"] for d in done}):
-        ours, theirs = (next((d for d in done if (d["method"], d["substrate"]) == (m, substrate)), None)
+    both = [s for s in sorted({d["substrate"] for d in done}) if sum(d["substrate"] == s for d in done) == 2]
+    done = [d for d in sorted(done, key=lambda d: d["substrate"]) if d["substrate"] in both]
+    for substrate in both:
+        ours, theirs = (next(d for d in done if (d["method"], d["substrate"]) == (m, substrate))
                         for m in ("screened", "bayes"))  # fmt: skip
-        if ours is None or theirs is None:
-            continue
         cost = ours["cost"] + extra
         parts.append(cost / theirs["cost"])
         cells = [f"{substrate:>9} {ours['target']:>7.1f}"]
