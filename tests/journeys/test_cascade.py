@@ -128,4 +128,4 @@ def test_a_cascade_reaches_its_target_and_its_journal_says_how(tmp_path: Path, l
     assert len(computed) > len(read) - len(computed) > 0
     # The last thing measured is what was wanted, and only the robot's word counts.
     assert actions[read[-1].action].facility == "bench" and read[-1].measured.observations[0].value > target - 0.1
-    assert facts[-1] == core.CampaignClosed(reason="goal met")
+    assert core.CampaignClosed(reason="goal met") in facts
