@@ -143,9 +143,11 @@ class App:
         """Open a campaign under the specification's id, or the next free one after it, with trials that were performed
         before it.
 
-        Its inputs are taken into the data directory. Raises core.Unrelated or core.Unusable, and opens none, where it
-        names earlier campaigns or models that cannot inform it, and OSError where an input is not what it was.
+        Which versions of models its steps ask is settled now, and its inputs are taken into the data directory. Raises
+        core.Unrelated or core.Unusable, and opens none, where it names earlier campaigns or models that cannot inform
+        it, and OSError where an input is not what it was.
         """
+        spec = await asyncio.to_thread(self._pinned, spec)
         await asyncio.to_thread(self._take_inputs, spec)
         taken = set(await self.journal.campaigns())
         wanted, number = spec.id, 1
@@ -160,6 +162,14 @@ class App:
                 taken.add(spec.id)  # Somebody was quicker.
                 continue
             return spec
+
+    def _pinned(self, spec: CampaignSpec) -> CampaignSpec:
+        if not _asks_models(spec):
+            return spec
+        from .factory import pinned
+
+        with self.models() as (_, registry):
+            return pinned(registry, spec)
 
     def _take_inputs(self, spec: CampaignSpec) -> None:
         for asset in (asset for step in spec.procedure.steps for asset in step.inputs.values()):
@@ -182,8 +192,13 @@ class App:
         named = {s.facility: self.facility(s.facility, slots) for s in spec.procedure.steps if s.facility}
         chosen = any(not s.facility for s in spec.procedure.steps)
         facilities = Facilities(self, named) if chosen else named
+        ports = self.ports(spec, facilities)
+        if _asks_models(spec):
+            from .factory import UsableOnly
+
+            ports = replace(ports, policy=UsableOnly(ports.policy, self.models))
         return await engine.run(
-            id, self.ports(spec, facilities), by=by, parallel=parallel,
+            id, ports, by=by, parallel=parallel,
             versions=versions_for(spec), slots=self.slots, listeners=listeners,
         )  # fmt: skip
 
@@ -572,6 +587,11 @@ def _known(facilities: Iterable[str]) -> config.Known:
         strategies=plugins.names("strategies"),
         procedures=plugins.names("procedures"),
     )
+
+
+def _asks_models(spec: CampaignSpec) -> bool:
+    """Whether a step of it asks a registered model."""
+    return any(step.operation == core.PREDICT for step in spec.procedure.steps)
 
 
 def _infeasible(spec: CampaignSpec) -> str | None:

@@ -13,9 +13,10 @@ from arro3.io import write_parquet
 
 from firstlight.core import Failed, Scalar
 from firstlight.models._family import Examples, Item
+from firstlight.models._table_use import REFERENCES, nearest
 from firstlight.models._weights import write_weights
 from firstlight.models.predict import predict
-from firstlight.models.table import Table
+from firstlight.models.table import Table, _references
 
 pytest.importorskip("torch")
 
@@ -94,6 +95,13 @@ def test_what_is_unlike_the_data_is_said_to_be(made: tuple[Path, Examples, Examp
         model.predict([{"t": 400.0, "p": 0.5, "solvnt": "DMF"}])
 
 
+@pytest.mark.parametrize("rows", [REFERENCES - 1, REFERENCES + 3, 3 * REFERENCES])
+def test_what_lies_between_the_rows_is_familiar_however_many_there_are(rows: int) -> None:
+    draw = np.random.default_rng(0)
+    references, near = _references(draw.random((rows, 3)), None)
+    assert float((nearest(draw.random((200, 3)), references) <= near).mean()) > 0.9
+
+
 def test_many_rows_take_no_time_and_say_the_same(made: tuple[Path, Examples, Examples]) -> None:
     model, count = Table().load(made[0]), 20_000
     draw = np.random.default_rng(1)
@@ -135,7 +143,7 @@ def test_it_is_an_operation_that_fails_where_it_does_not_know(
     (offer / "METADATA").write_text("Name: offer\nVersion: 1\n")
     (offer / "entry_points.txt").write_text("[firstlight.models]\ntable = firstlight.models.table:Table\n")
     monkeypatch.syspath_prepend(tmp_path)
-    files = {"config": str(made[0] / "config.json"), "weights": str(made[0] / "model.safetensors")}
+    files: dict[str, Any] = {"config": str(made[0] / "config.json"), "weights": str(made[0] / "model.safetensors")}
     said = predict({"t": 400.0, "p": 0.5, "solvent": "DMF"}, **files)
     assert said["y"]["unit"] == "MPa"
     with pytest.raises(Failed, match="does not know such points"):

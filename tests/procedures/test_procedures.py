@@ -67,3 +67,14 @@ def test_every_source_has_one_step_and_every_step_a_source(names: list[str]) -> 
 def test_a_step_for_each_source_needs_sources() -> None:
     with pytest.raises(ValueError, match="no sources are declared: add fidelity"):
         Source().actions(spec_of([a_step("fine")]), "films.1", {"x": 0.5})
+
+
+def test_a_source_that_is_an_instrument_is_told_the_point_in_its_settings() -> None:
+    settings: dict[str, object] = {"Amount": "{x}", "Label": "{sample} of {mesh}", "Substrate": 3}
+    for operation, told in (("robot.Couple", {"Amount": 0.5, "Label": "films.1 of fine", "Substrate": 3}),
+                            ("films:make", settings), ("command", settings)):  # fmt: skip
+        spec = sourced(["coarse", "fine"], "coarse", "fine")
+        steps = tuple(replace(s, operation=operation, settings=settings) for s in spec.procedure.steps)
+        spec = replace(spec, procedure=replace(spec.procedure, steps=steps))
+        (action,) = Source().actions(spec, "films.1", {"x": 0.5, "mesh": "fine"})
+        assert action.settings == told

@@ -8,7 +8,7 @@ import msgspec
 import yaml
 from msgspec.structs import replace
 
-from firstlight.core import CALLER, CampaignSpec, Categorical, Problem, StepSpec, problems
+from firstlight.core import CALLER, PREDICT, CampaignSpec, Categorical, Problem, StepSpec, problems
 
 from ._border import Border
 from ._document import FLOAT, YAML_12, Items, Table, line_at, line_of, marked, read_json, read_text, whole
@@ -170,7 +170,8 @@ def _at_home(spec: CampaignSpec, directory: Path, computes: Callable[[str], bool
     """Steps on computers know where the file is: their functions and commands stand beside it."""
 
     def housed(step: StepSpec) -> StepSpec:
-        if "directory" in step.settings or (step.facility and not computes(step.facility)):
+        computed = not step.facility or computes(step.facility)
+        if "directory" in step.settings or step.operation == PREDICT or not computed:
             return step
         return replace(step, settings={"directory": str(directory), **step.settings})
 

@@ -5,14 +5,25 @@ import hashlib
 import mimetypes
 from typing import Any
 
-from firstlight.core import Asset, Fidelity, Limits, Pool, ProcedureSpec, Resources, Scalar, StepSpec, StrategySpec
+from firstlight.core import (
+    PREDICT,
+    Asset,
+    Fidelity,
+    Limits,
+    Pool,
+    ProcedureSpec,
+    Resources,
+    Scalar,
+    StepSpec,
+    StrategySpec,
+)
 
 from ._border import Border
 from ._document import Items, Table, line_of, marked
 from ._problems import shown
 
 MOST_POOL_BYTES = 20_000_000
-STEP_SHORTS = ("function", "command", "timeout", "memory")
+STEP_SHORTS = ("function", "command", "model", "timeout", "memory")
 FIDELITY = "{parameter: source, target: instrument, costs: {simulation: 1, instrument: 20}}"
 EXAMPLE = "`evaluate: experiment:measure`"
 
@@ -53,10 +64,10 @@ def _step(at: str, body: Any, line: int, border: Border) -> Table | None:
         return None
     table.line = table.line or line
     given = border.only(table, (*StepSpec.__struct_fields__, *STEP_SHORTS), at)
-    what = [key for key in ("operation", "function", "command") if key in given]
+    what = [key for key in ("operation", "function", "command", "model") if key in given]
     if len(what) != 1:
         message = "it does not say what to do" if not what else f"{' and '.join(what)} are both there"
-        border.note(f"{at}.operation", message, f"Give one of function and command, as in {EXAMPLE}.", line)
+        border.note(f"{at}.operation", message, f"Give one of function, command and model, as in {EXAMPLE}.", line)
         return None
     made, settings = Table(line), given.get("settings")
     for key, value in given.items():
@@ -81,10 +92,25 @@ def _step(at: str, body: Any, line: int, border: Border) -> Table | None:
         elif settings is None or isinstance(settings, Table):
             made["settings"] = Table(line)
             made["settings"].update({**(settings or {}), "argv": argv})
+    if "model" in given:
+        made.put("operation", PREDICT, line_of(given, "model"))
+        made.put("settings", _model(at, given, border), line_of(given, "model"))
     limits = _limits(at, given, border)
     if limits is None or limits:
         made.put("limits", limits, line_of(given, "limits"))
     return made
+
+
+def _model(at: str, given: Table, border: Border) -> Table:
+    """The setting that names a registered model. Its version and its files are found once the campaign is opened."""
+    name, line = given["model"], line_of(given, "model")
+    if not isinstance(name, str) or not name:
+        border.note(f"{at}.model", f"{shown(name)} is not the name of a model", "Name a registered one: alloy:3.", line)
+    for key in ("settings", "inputs", "outputs"):
+        if key in given:
+            message = f"a model is asked of the point alone, and has no {key}"
+            border.note(f"{at}.{key}", message, "Leave it out.", line_of(given, key))
+    return _with(Table(line), model=name)
 
 
 def _facility(given: Table, made: Table) -> None:

@@ -144,6 +144,7 @@ from ._ports import (
 )
 from ._problem import (
     CALLER,
+    PREDICT,
     Asset,
     Budget,
     CampaignSpec,
@@ -185,6 +186,7 @@ __all__ = [
     "BY_PERSON",
     "CALLER",
     "ENDED",
+    "PREDICT",
     "SCHEMA",
     "UNDERWAY",
     "UPCASTS",

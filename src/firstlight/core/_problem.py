@@ -235,6 +235,10 @@ CALLER = "caller"
 """The facility of whoever asks for points and tells what came of them. No other facility has its name."""
 
 
+PREDICT = "firstlight.models.predict:predict"
+"""The operation that asks a released model of a point. Its setting `model` says which, its inputs are the release."""
+
+
 class StepSpec(Value, frozen=True):
     """One step of a procedure, from which an action is made for every trial.
 

@@ -2,6 +2,7 @@
 
 from ._labelling import ask_for_labels
 from ._manifest import NotForTraining, frozen
+from ._pinning import UsableOnly, pinned
 from ._registry import CatalogShelf, UsableModels, open_registry
 from ._retraining import Retraining
 from ._shadow import in_shadow, served
@@ -9,6 +10,7 @@ from ._together import contribution, lent
 from ._training import NothingTrained, prepared, register, spec_of, trains
 
 __all__ = [
-    "CatalogShelf", "NotForTraining", "NothingTrained", "Retraining", "UsableModels", "ask_for_labels", "contribution",
-    "frozen", "in_shadow", "lent", "open_registry", "prepared", "register", "served", "spec_of", "trains",
+    "CatalogShelf", "NotForTraining", "NothingTrained", "Retraining", "UsableModels", "UsableOnly", "ask_for_labels",
+    "contribution", "frozen", "in_shadow", "lent", "open_registry", "pinned", "prepared", "register", "served",
+    "spec_of", "trains",
 ]  # fmt: skip

@@ -58,13 +58,13 @@ class UsableModels:
         return await asyncio.to_thread(self._load, version)
 
     def _choose(self, name: str) -> str:
-        with self._opened() as (_, registry), _told():
+        with self._opened() as (_, registry), told():
             version = registry.resolve(name)
             registry.load_checked(version)
             return version.id
 
     def _load(self, id: str) -> LoadedModel:
-        with self._opened() as (_, registry), _told():
+        with self._opened() as (_, registry), told():
             folder = registry.load_checked(registry.resolve(id))
             if id not in self._loaded:
                 self._loaded[id] = LoadedModel(version=id, of=family_at(folder).load(folder))
@@ -72,7 +72,7 @@ class UsableModels:
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def told() -> Iterator[None]:
     """Whatever keeps a model from being used is said in the one way that the loop knows."""
     try:
         yield

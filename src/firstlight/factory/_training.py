@@ -63,7 +63,7 @@ def prepared(library: Library, registry: Registry, spec: TrainSpec) -> CampaignS
     )  # fmt: skip
     inputs = {f"data_{n}": asset for n, (_, asset) in enumerate(chosen)}
     if parent is not None:
-        inputs |= _release(registry, parent)
+        inputs |= release_assets(registry, parent, "parent_")
     settings: dict[str, object] = {"order": msgspec.to_builtins(order), "asked": msgspec.to_builtins(spec)}
     step = StepSpec(
         operation=OPERATION, name="train", facility=spec.facility, resources=spec.resources, inputs=inputs,
@@ -114,12 +114,13 @@ def register(
         return registry.register(Path(folder), spec_of(campaign), by)
 
 
-def _release(registry: Registry, parent: Version) -> dict[str, Asset]:
-    folder = registry.load_checked(parent)
-    names = {"parent_config": CONFIG, "parent_weights": WEIGHTS}
+def release_assets(registry: Registry, version: Version, prefix: str = "") -> dict[str, Asset]:
+    """The two files of a version as inputs of an action. Raises Revoked, Damaged, OSError."""
+    folder = registry.load_checked(version)
+    names = {f"{prefix}config": CONFIG, f"{prefix}weights": WEIGHTS}
     return {
         own: Asset(
-            uri=(folder / name).resolve().as_uri(), digest=parent.made.files[name],
+            uri=(folder / name).resolve().as_uri(), digest=version.made.files[name],
             size=(folder / name).stat().st_size,
         )
         for own, name in names.items()

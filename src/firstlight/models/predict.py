@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from firstlight.core import Failed, Scalar
@@ -11,19 +12,24 @@ from firstlight.core import Failed, Scalar
 from .families import family_at, folder_of
 
 
-def predict(point: Mapping[str, Scalar], *, config: str, weights: str) -> dict[str, dict[str, float | str]]:
+def predict(
+    point: Mapping[str, Scalar], *, config: str, weights: str, model: str = "the model",
+    instead: Mapping[str, Scalar] = MappingProxyType({}),
+) -> dict[str, dict[str, float | str]]:  # fmt: skip
     """What a released model expects at a point: value, sigma and unit by observable.
 
-    Its `config.json` and `model.safetensors` are inputs of the action, under these two names. Raises Failed
-    ("invalid-input") where the point is unlike what it learned from, or where the files are no model.
+    Its `config.json` and `model.safetensors` are inputs of the action, under these two names; `model` is what it is
+    called. Values of `instead` take the place of those of the point: of a model that has learned from several sources,
+    they say which of them it is to stand for. Raises Failed ("invalid-input") where the point is unlike what it learned
+    from, or where the files are no model.
     """
     try:
-        model = _loaded(Path(config).resolve(), Path(weights).resolve())
-        said = model.predict([dict(point)])[0]
+        loaded = _loaded(Path(config).resolve(), Path(weights).resolve())
+        said = loaded.predict([{**point, **instead}])[0]
     except (ValueError, OSError) as error:
         raise Failed("invalid-input", str(error)) from error
     if not said.familiar:
-        raise Failed("invalid-input", f"the model does not know such points: {said.why}")
+        raise Failed("invalid-input", f"{model} does not know such points: {said.why}")
     return {name: {"value": o.value, "sigma": o.sigma, "unit": o.unit} for name, o in said.values.items()}
 
 

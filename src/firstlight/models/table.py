@@ -162,7 +162,8 @@ def _references(x: Array, parent: TableModel | None) -> tuple[Array, float]:
     if parent is not None:
         before = parent.weights["references"].astype(float)
         return np.concatenate([before, own]), parent.config.near
-    if len(own) < len(x):
+    if 2 * len(own) <= len(x):
+        # Where nearly all are references themselves, their distance of nothing would decide.
         apart = nearest(x, own)
     else:
         apart = np.array(

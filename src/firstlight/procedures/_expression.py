@@ -55,6 +55,20 @@ class Template:
         return found
 
 
+def filled(value: object, point: Point, units: Mapping[str, str], step: str, key: str) -> object:
+    """A setting of a step with every text in it filled in. Raises ValueError naming both."""
+    if isinstance(value, str) and "{" in value:
+        try:
+            return Template(value).filled(point, units)
+        except ValueError as error:
+            raise ValueError(f"setting {key} of step {step}: {error}") from error
+    if isinstance(value, list | tuple):
+        return [filled(item, point, units, step, key) for item in value]
+    if isinstance(value, dict):
+        return {name: filled(item, point, units, step, key) for name, item in value.items()}
+    return value
+
+
 def _worked_out(node: ast.AST, point: Point) -> float:
     match node:
         case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):

@@ -1,14 +1,14 @@
 """Steps on instruments, in the order that each needs, with settings worked out from the point."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from msgspec.structs import replace
 
 from firstlight.core import Action, CampaignSpec, Point, StepSpec
 
 from ._action import make
-from ._expression import Template
+from ._expression import filled
 
 
 class Recipe:
@@ -42,7 +42,7 @@ class Recipe:
                 after = tuple(f"{trial}.{name}{copy}" for name in follows[step.name])
                 values = {**point, "sample": f"{trial}{copy}"}
                 settings = {
-                    key: _own(_filled(value, values, units, step.name, key), names, copy)
+                    key: _own(filled(value, values, units, step.name, key), names, copy)
                     for key, value in step.settings.items()
                 }
                 made.append(make(replace(step, settings=settings), trial, point, f"{step.name}{copy}", after))
@@ -67,16 +67,3 @@ def _order(steps: Sequence[StepSpec]) -> Iterator[tuple[str, tuple[str, ...]]]:
                 raise ValueError(f"step {step.name} is to be after {name!r}, and the steps before it are {there}")
         yield step.name, after
         before.append(step.name)
-
-
-def _filled(value: object, point: Point, units: Mapping[str, str], step: str, key: str) -> object:
-    if isinstance(value, str) and "{" in value:
-        try:
-            return Template(value).filled(point, units)
-        except ValueError as error:
-            raise ValueError(f"setting {key} of step {step}: {error}") from error
-    if isinstance(value, list | tuple):
-        return [_filled(item, point, units, step, key) for item in value]
-    if isinstance(value, dict):
-        return {name: _filled(item, point, units, step, key) for name, item in value.items()}
-    return value

@@ -24,6 +24,9 @@ APART = 1e-6
 DIVERSE = 0.01
 """Points under way at the same time are at least so far apart, where the space allows it."""
 
+REFUSALS = 3
+"""A source of which the last so many trials were refused is left alone: nobody lets it, or it may not be used."""
+
 
 class Memo(Generic[Result]):
     """Keeps the last few results of a pure function. Forgetting one costs time and changes nothing."""
@@ -63,6 +66,18 @@ def asked_for(goal: core.Goal) -> list[str]:
     return sorted({o.observable for o in goal.objectives} | {b.observable for b in goal.outcome_constraints})
 
 
+def refusing(spec: core.CampaignSpec, results: core.Results) -> frozenset[core.Scalar]:
+    """The sources besides the target that are to be left alone, for nothing of them is let through."""
+    if spec.fidelity is None:
+        return frozenset()
+    last: dict[core.Scalar, list[bool]] = {}
+    for row in results.rows:
+        source = row.point[spec.fidelity.parameter]
+        if source != spec.fidelity.target:
+            last.setdefault(source, []).append(row.failure is not None and row.failure.cause == "refused")
+    return frozenset(s for s, refused in last.items() if len(refused) >= REFUSALS and all(refused[-REFUSALS:]))
+
+
 def digest(*arrays: Array) -> bytes:
     """A name for the content of some arrays."""
     h = hashlib.blake2b(digest_size=16)
@@ -75,7 +90,7 @@ class Taken:
     """The points tried, pending or chosen already, which are not to be chosen again."""
 
     def __init__(self, space: Space, results: core.Results) -> None:
-        self._encoding, self._results = space.encoding, results
+        self._space, self._encoding, self._results = space, space.encoding, results
 
     # Worked out when first asked for: a strategy that asks for none of it costs no more after many trials.
 
@@ -92,6 +107,11 @@ class Taken:
     def features(self) -> Array:
         """What is taken, as far as it can be placed, (n, features)."""
         return self._encoding.features_as_run(self._points)
+
+    @cached_property
+    def refusing(self) -> frozenset[core.Scalar]:
+        """The sources to be left alone."""
+        return refusing(self._space.spec, self._results)
 
     @cached_property
     def _busy(self) -> Array:

@@ -10,7 +10,7 @@ from scipy.stats import chi2
 
 from firstlight import core
 
-from ._common import Memo, asked_for, digest
+from ._common import Memo, asked_for, digest, refusing
 from ._encoding import Array, Encoding, Indices
 from ._gp import GP, NOISE, TRUST, Hyper, Mixture, Predictor, Trend, fit
 from ._prior import Expected
@@ -22,6 +22,8 @@ LEARNED: frozenset[core.Cause] = frozenset(
 """Failures that tell of the point. The others tell of the world: a lost node says nothing of the point sent to it."""
 EXACT, FITTED = 1_000, 200
 """At most so many readings are conditioned on, and so many are used to fit hyper-parameters."""
+OWN: core.Cause = "invalid-input"
+"""By this cause another source than the target fails at points that it cannot be asked of. The target can."""
 SUCCESS_LENGTH = 1.0
 """Length-scale of success: too few trials fail for one to be fitted."""
 HUGE = 1e100
@@ -58,7 +60,8 @@ COLD = Hypothesis()
 class Readings:
     """What good and bad trials told: features (n, D), losses (n, m), values and variances by name.
 
-    `good` says which keep every bound, and `counts` which of these are by the target source.
+    `good` says which keep every bound, and `counts` which of these are by the target source. Other sources `answered`
+    at some features (k, D), and could not be asked at others (`unanswered`).
     """
 
     features: Array
@@ -68,6 +71,8 @@ class Readings:
     values: Mapping[str, Array]
     variances: Mapping[str, Array]
     failed: Mapping[str, Array]
+    answered: Array
+    unanswered: Array
 
     def __len__(self) -> int:
         return len(self.features)
@@ -94,12 +99,14 @@ def learn(
     surrogate = Surrogate(
         goal=spec.goal,
         gps=gps,
-        success={cause: _success(r, use, cause, encoding) for cause in r.failed},
+        success={cause: _success(_others(r, use, cause), r.failed[cause], encoding) for cause in r.failed},
         known=r.losses[r.counts],
         noisy=_noisy(r),
         trials=len(r),
         names=encoding.names,
         informed_by=_influences(hypotheses, chances),
+        answers=_success(r.answered, r.unanswered, encoding) if len(r.unanswered) else None,
+        refusing=refusing(spec, results),
     )
     if not len(r):
         # Whatever is better than usual is an improvement, for the first points to go where most is expected.
@@ -135,9 +142,12 @@ def _readings(spec: core.CampaignSpec, encoding: Encoding, results: core.Results
     losses = np.array([[core.loss(o, seen[o.observable].value) for o in goal.objectives] for _, seen in ok])
     good = np.array([core.feasible(goal, seen) for _, seen in ok], dtype=bool)
     causes: dict[str, list[core.Point]] = {}
+    unanswered: list[core.Point] = []
     for row in results.rows:
         if row.failure and row.failure.cause in LEARNED:
-            causes.setdefault(row.failure.cause, []).append(row.ran)
+            own = row.failure.cause == OWN and not core.counts(spec, row.ran)
+            (unanswered if own else causes.setdefault(row.failure.cause, [])).append(row.ran)
+    answered = [row.ran for row, _ in ok if unanswered and not core.counts(spec, row.ran)]
     return Readings(
         features=encoding.features_as_run([row.ran for row, _ in ok]),
         losses=np.clip(losses.reshape(len(ok), len(goal.objectives)), -HUGE, HUGE),
@@ -146,6 +156,8 @@ def _readings(spec: core.CampaignSpec, encoding: Encoding, results: core.Results
         values={w: np.clip([seen[w].value for _, seen in ok], -HUGE, HUGE) for w in wanted},
         variances={w: _variances(ok, w) for w in wanted},
         failed={c: encoding.features_as_run(points[-EXACT // 2 :]) for c, points in sorted(causes.items())},
+        answered=encoding.features_as_run(answered[-EXACT // 2 :]),
+        unanswered=encoding.features_as_run(unanswered[-EXACT // 2 :]),
     )
 
 
@@ -208,11 +220,15 @@ def _predictor(
     return Mixture([gps[i] for i in kept], weights[kept] / weights[kept].sum()), weights
 
 
-def _success(r: Readings, use: Indices, cause: str, encoding: Encoding) -> GP:
-    """A Gaussian process of not failing (1) and failing (0) by one cause; who failed by another did not by this."""
-    failed, others = r.failed[cause], [x for c, x in r.failed.items() if c != cause]
-    x = np.vstack([r.features[use], *others, failed])
-    y = np.r_[np.ones(len(x) - len(failed)), np.zeros(len(failed))]
+def _others(r: Readings, use: Indices, cause: str) -> Array:
+    """Where trials did not fail by this cause: the good ones, and those that failed by another."""
+    return np.vstack([r.features[use], *(x for c, x in r.failed.items() if c != cause)])
+
+
+def _success(fine: Array, failed: Array, encoding: Encoding) -> GP:
+    """A Gaussian process of succeeding (1) and failing (0), from the features of both."""
+    x = np.vstack([fine, failed])
+    y = np.r_[np.ones(len(fine)), np.zeros(len(failed))]
     lengths = np.full(len(encoding.names), SUCCESS_LENGTH)
     return GP(x, y, np.zeros(len(y)), encoding.owner, Hyper(lengths, 0.01, 1.0), *scaling(y))
 

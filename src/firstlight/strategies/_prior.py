@@ -160,7 +160,7 @@ class Placed:
 
     def _points(self, x: Array) -> dict[str, Any]:
         # The same object for the same points: a model that has just placed them need not do so again.
-        return self._columns.get(digest(x), lambda: columns_of(self._encoding, x))
+        return self._columns.get(digest(x), lambda: columns_at(self._encoding, x))
 
 
 class Asked:
@@ -174,7 +174,7 @@ class Asked:
         return Answering(self, x, y, extra)
 
 
-def columns_of(e: Encoding, x: Array) -> dict[str, Any]:
+def columns_at(e: Encoding, x: Array) -> dict[str, Any]:
     """Features (n, D) as points by parameter, (n,) values each."""
     return {name: _values(e, j, x[:, e.owner == j]) for j, name in enumerate(e.names)}
 
@@ -274,7 +274,7 @@ class Answering:
 
     def __init__(self, asked: Asked, x: Array, y: Array, extra: Array) -> None:
         self._asked, self._x, self._y, self._extra = asked, x, y, extra
-        self._told = asked.prior.given(columns_of(asked.encoding, x), y, extra)
+        self._told = asked.prior.given(columns_at(asked.encoding, x), y, extra)
         self._rates = np.exp(-LENGTH[0])
 
     @property
@@ -301,7 +301,7 @@ class Answering:
         """The belief at features (m, D)."""
         if not len(x):
             return Belief(np.empty(0), np.empty(0))
-        return Belief(*self._told.at(columns_of(self._asked.encoding, x)))
+        return Belief(*self._told.at(columns_at(self._asked.encoding, x)))
 
     def joint(self, x: Array) -> tuple[Array, Array]:
         """The mean (m,) and the covariance (m, m) at features (m, D)."""

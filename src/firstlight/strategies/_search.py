@@ -89,7 +89,8 @@ def _best_source(
 
     What a point promises at the target source counts by how much of its variance there a reading by the source would
     explain, and by what the source costs (after Huang, Allen, Notz and Miller 2006, Sequential kriging optimization
-    using multiple-fidelity evaluations). So a source that does not tell of the target is left alone however cheap.
+    using multiple-fidelity evaluations). So a source that does not tell of the target is left alone however cheap, and
+    so is one where it has no answer, or that refuses.
     """
     if choice is None:
         return None
@@ -99,12 +100,13 @@ def _best_source(
     features = encoding.features(rows)
     dear = core.target_cost(fidelity)
     best: tuple[float, Array] = (-np.inf, rows[:1])
-    for source in fidelity.sources:
+    for source in (s for s in fidelity.sources if s.value not in surrogate.refusing):
         there = encoding.narrowed({fidelity.parameter: source.value})
         asked, worth = np.clip(rows, there.low, there.high), scores + np.log(dear / source.cost)
         if source.value != fidelity.target:
             told = surrogate.explained(features, encoding.features(asked))
             worth = np.where(told > SILENT, worth + np.log(np.maximum(told, SILENT)), -np.inf)
+            worth = worth + surrogate.answering(encoding.features(asked))
             if space.rows is not None:
                 legal = [tuple(p.values()) in space.places for p in encoding.points(asked)]
                 worth = np.where(legal, worth, -np.inf)

@@ -112,6 +112,8 @@ class Surrogate:
     """A predictor an observable, and a Gaussian process of success (1) and failure (0) for each cause of failure.
 
     `known` are the losses (n, m) of the good trials, of pending ones as expected; `names` those of the parameters.
+    `answers` is the Gaussian process of other sources than the target having an answer (1) and none (0), if there were
+    such; `refusing` are those to be left alone.
     """
 
     goal: core.Goal
@@ -122,6 +124,8 @@ class Surrogate:
     trials: int
     names: tuple[str, ...]
     informed_by: tuple[core.Influence, ...] = ()
+    answers: GP | None = None
+    refusing: frozenset[core.Scalar] = frozenset()
 
     def knowing(self, losses: Array) -> Surrogate:
         """With these (n, m) as the losses of the good trials."""
@@ -141,6 +145,13 @@ class Surrogate:
             chance = gp.predict(features)
             total += log_ndtr((chance.mean - 0.5) / chance.deviation)
         return total
+
+    def answering(self, features: Array) -> Array:
+        """The logarithm of the chance that another source than the target has an answer, (n,)."""
+        if self.answers is None:
+            return np.zeros(len(features))
+        chance = self.answers.predict(features)
+        return np.asarray(log_ndtr((chance.mean - 0.5) / chance.deviation))
 
     def risks(self, features: Array) -> dict[str, float]:
         """The chance of each cause of failure at one point (1, D)."""

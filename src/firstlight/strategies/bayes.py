@@ -135,7 +135,8 @@ class Bayes:
         self, space: Space, taken: Taken, proposals: list[core.Proposal], rng: np.random.Generator, which: str
     ) -> bool:
         """Add one point far from all others; False where there is none."""
-        rows = spread(_first_source(room(space, [p.point for p in proposals]), len(taken.features)), taken, 1, rng)
+        part = _first_source(room(space, [p.point for p in proposals]), len(taken.features), taken.refusing)
+        rows = spread(part, taken, 1, rng)
         points = space.encoding.points(rows)
         proposals += [core.Proposal(point=p, reason=f"space-filling {which}") for p in points]
         return bool(points)
@@ -149,12 +150,12 @@ def _initial(space: Space) -> int:
     return max(min(2 * (width + 1), 20), space.spec.batch)
 
 
-def _first_source(space: Space, number: int) -> Space:
-    """Of several sources, three points in a row by the cheapest and then one by the target."""
+def _first_source(space: Space, number: int, refusing: frozenset[core.Scalar]) -> Space:
+    """Of several sources, three points in a row by the cheapest that is not refused and then one by the target."""
     fidelity = space.spec.fidelity
     if fidelity is None:
         return space
-    cheapest = min(fidelity.sources, key=lambda s: s.cost).value
+    cheapest = min((s for s in fidelity.sources if s.value not in refusing), key=lambda s: s.cost).value
     return space.narrowed({fidelity.parameter: fidelity.target if number % 4 == 3 else cheapest})
 
 
