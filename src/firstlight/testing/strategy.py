@@ -227,6 +227,8 @@ class StrategyContract:
     covers = True
     conditions: tuple[tuple[float, int], ...] = ((0.0, 0), (0.1, 0), (0.0, 3))
     """Under which a suggestion is asked for in every kind of space: how noisy outcomes are, and which of them fail."""
+    several = 3
+    """How many points are asked for at once, again and again, to see whether they are the same."""
 
     def make(self) -> core.Strategy:
         raise NotImplementedError("give the strategy to be tested")
@@ -264,9 +266,9 @@ class StrategyContract:
     def test_the_same_arguments_give_the_same_points(self, spec: core.CampaignSpec) -> None:
         results = tried(spec, self.history(spec))
         strategy = self.make()
-        first = list(strategy.propose(spec, results, 3, 5))
-        again = list(strategy.propose(replace(spec), results, 3, 5))
-        assert first == again == list(self.make().propose(spec, results, 3, 5))
+        first = list(strategy.propose(spec, results, self.several, 5))
+        again = list(strategy.propose(replace(spec), results, self.several, 5))
+        assert first == again == list(self.make().propose(spec, results, self.several, 5))
 
     def test_what_is_said_of_a_point_can_be_recorded(self) -> None:
         for spec in (SPECS[3], SPECS[-1]):
