@@ -92,7 +92,8 @@ class ExperimentLearner:
             rng = np.random.default_rng([seed, i])
             some += self._draw(cut(self._train[i], rng.permutation(len(self._train[i][1]))[: self._rows]), rng)
         losses = self.module(*self._batch([campaign for campaign, _ in some]))
-        found: torch.Tensor = (losses * losses.new_tensor([part for _, part in some])).sum() / len(chosen)
+        weights = torch.tensor([part for _, part in some], dtype=losses.dtype).to(losses.device)
+        found: torch.Tensor = (losses * weights).sum() / len(chosen)
         return found
 
     def work(self, chosen: Sequence[int]) -> int:

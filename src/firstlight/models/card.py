@@ -206,7 +206,8 @@ def _compute(report: Report) -> str:
         energy = f"It took {compute.energy_joules / 3.6e6:.3g} kWh ({compute.energy_joules:.4g} J; {text(source)})"
     lines = [
         f"Trained on {text(compute.device)} by {plural(compute.world, 'process', 'processes')} in "
-        f"{compute.seconds:.4g} s, {compute.device_hours:.3g} device hours. {energy}."
+        f"{compute.seconds:.4g} s, {compute.device_hours:.3g} device hours"
+        f"{f', in {text(compute.precision)}' if compute.precision else ''}. {energy}."
     ]
     if compute.tokens:
         lines.append(f"It went through {compute.tokens:,} tokens, {compute.tokens_per_second:,.4g} a second.")

@@ -24,7 +24,7 @@ class Bench:
     def facility(self, **more: Any) -> SlurmFacility:
         return SlurmFacility(self.root, 4, **{"poll": 0.1, "grace": 1.0, **more})
 
-    def run(self, test: Callable[[SlurmFacility], Awaitable[T]], seconds: float = 120.0, **more: Any) -> T:
+    def run(self, test: Callable[[SlurmFacility], Awaitable[T]], seconds: float = 200.0, **more: Any) -> T:
         async def run() -> T:
             facility = self.facility(**more)
             try:
@@ -67,7 +67,7 @@ class Bench:
         return [job for job in self.box.jobs() if job[1] in ours]
 
 
-async def until(true: Callable[[], bool], seconds: float = 30.0) -> None:
+async def until(true: Callable[[], bool], seconds: float = 90.0) -> None:
     """Wait for something in another process."""
     deadline = time.monotonic() + seconds
     while not await asyncio.to_thread(true):
