@@ -11,18 +11,18 @@ TOGETHER := critical-materials biotechnology rna-design fission space quantum qe
 LEAN     := fusion analog
 APART    := cathodes lattice structure
 
-.PHONY: run test test-computers test-data test-lab test-models test-rest check lint bench bench-compute domains setup setup-dev setup-peers setup-engines setup-instruments peers clean setup-madsci setup-queueserver setup-fabric setup-mlflow $(addprefix setup-,$(TOGETHER) $(LEAN) $(APART))
+.PHONY: run test test-computers test-data test-lab test-models test-decisions test-rest check lint bench bench-compute domains setup setup-dev setup-peers setup-engines setup-instruments peers clean setup-madsci setup-queueserver setup-fabric setup-mlflow $(addprefix setup-,$(TOGETHER) $(LEAN) $(APART))
 
 run: $(VENV)/run.stamp  ## Run the critical-materials campaign, live, and write its report
 	$(BIN)/firstlight run critical-materials --trials 60 --parallel 4 --seed 1 --baseline 5 --data-dir $(HOME_)
 
 # Groups of tests run side by side: each works in one thread.
-test peers test-computers test-data test-lab test-models test-rest: export OMP_NUM_THREADS := 1
+test peers test-computers test-data test-lab test-models test-decisions test-rest: export OMP_NUM_THREADS := 1
 
 test: $(VENV)/dev.stamp  ## Pass the tests
 	$(MAKE) --no-print-directory -j4 $(OTHERS)
 	$(MAKE) --no-print-directory peers
-	$(MAKE) --no-print-directory -j4 --output-sync=target test-computers test-data test-models test-rest
+	$(MAKE) --no-print-directory -j5 --output-sync=target test-computers test-data test-models test-decisions test-rest
 	$(MAKE) --no-print-directory test-lab
 
 # Environments of other people's software, against which tests run.
@@ -34,6 +34,8 @@ LAB := tests/facilities/lab tests/cli/test_lab.py tests/journeys/test_autonomous
 # Tests of data wait for servers and validators of others.
 DATA := tests/catalog tests/cli/test_data.py tests/cli/test_datasets.py docs/how-to/share-data.md
 
+# Strategies think, and simulators of the domains compute.
+DECISIONS := tests/strategies tests/domains tests/backtest tests/contracts/test_strategy.py
 # Other people's optimisers are tested in their own environment.
 PEERS := tests/strategies/test_adapters.py
 # Tests of models train.
@@ -48,8 +50,11 @@ test-data: $(VENV)/dev.stamp $(VENV)/fabric.stamp
 test-models: $(VENV)/dev.stamp
 	$(BIN)/pytest -p no:cacheprovider --durations=10 $(MODELS)
 
+test-decisions: $(VENV)/dev.stamp
+	$(BIN)/pytest -p no:cacheprovider --ignore=$(PEERS) $(DECISIONS)
+
 test-rest: $(VENV)/dev.stamp
-	$(BIN)/pytest --durations=10 $(addprefix --ignore=,$(COMPUTERS) $(LAB) $(DATA) $(MODELS) $(PEERS))
+	$(BIN)/pytest --durations=10 $(addprefix --ignore=,$(COMPUTERS) $(LAB) $(DATA) $(MODELS) $(DECISIONS))
 
 test-lab: $(VENV)/dev.stamp $(VENV)/instruments.stamp $(VENV)/madsci.stamp $(VENV)/queueserver.stamp
 	$(BIN)/pytest -p no:cacheprovider --durations=15 $(LAB)
