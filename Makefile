@@ -21,8 +21,7 @@ test peers test-computers test-data test-lab test-models test-decisions test-res
 
 test: $(VENV)/dev.stamp  ## Pass the tests
 	$(MAKE) --no-print-directory -j4 $(OTHERS)
-	$(MAKE) --no-print-directory peers
-	$(MAKE) --no-print-directory -j5 --output-sync=target test-computers test-data test-models test-decisions test-rest
+	$(MAKE) --no-print-directory -j6 --output-sync=target test-computers test-data test-models test-decisions test-rest peers
 	$(MAKE) --no-print-directory test-lab
 
 # Environments of other people's software, against which tests run.
@@ -59,9 +58,9 @@ test-rest: $(VENV)/dev.stamp
 test-lab: $(VENV)/dev.stamp $(VENV)/instruments.stamp $(VENV)/madsci.stamp $(VENV)/queueserver.stamp
 	$(BIN)/pytest -p no:cacheprovider --durations=15 $(LAB)
 
-# Three processes at once: they are slow, and each works on one core.
+# One after another, and behind the others: batch systems, which wait most of the time, must answer when they are asked.
 peers: $(VENV)/peers.stamp  ## The contract of strategies, kept by other people's optimisers
-	$(MAKE) --no-print-directory -j3 peers-BoTorch peers-Ax peers-BayBE peers-others
+	$(MAKE) --no-print-directory -j1 peers-others peers-BoTorch peers-Ax peers-BayBE
 
 ASKED_BoTorch := TestBoTorch
 ASKED_Ax      := TestAx
@@ -69,7 +68,7 @@ ASKED_BayBE   := TestBayBE
 ASKED_others  := not TestBoTorch and not TestAx and not TestBayBE
 
 peers-%: $(VENV)/peers.stamp
-	$(VENV)/peers/bin/python -m pytest -q -p no:cacheprovider $(PEERS) -k '$(ASKED_$*)'
+	nice -n 5 $(VENV)/peers/bin/python -m pytest -q -p no:cacheprovider $(PEERS) -k '$(ASKED_$*)'
 
 check: $(VENV)/dev.stamp  ## What CI checks: style, types, import contracts, tests, documentation
 	$(MAKE) --no-print-directory -j5 --output-sync=target lint $(OTHERS)
