@@ -208,8 +208,8 @@ def test_20_000_rows(tmp_path: Path) -> None:
             taken.append(time.process_time() - began)
         # The middle of three: a collection of everybody's garbage falls into one of them.
         assert sorted(taken[-3:])[1] < 4 * sorted(taken[:3])[1]
-        began = time.perf_counter()
+        began = time.process_time()
         assert (await catalog.publish(CAMPAIGN))[2] == 20_000
-        assert time.perf_counter() - began < 5
+        assert time.process_time() - began < 5
 
     asyncio.run(body())

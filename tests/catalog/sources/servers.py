@@ -34,7 +34,7 @@ def start(
     """A server once it listens on its port. Raises RuntimeError with its log."""
     with log.open("ab") as out:
         server = subprocess.Popen(command, stdout=out, stderr=out, env={**os.environ, **(env or {})}, process_group=0)
-    until = time.monotonic() + 60
+    until = time.monotonic() + 150
     while True:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 0.5):
             return server
