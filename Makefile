@@ -21,14 +21,14 @@ test peers test-computers test-data test-lab test-models test-decisions test-res
 
 test: $(VENV)/dev.stamp  ## Pass the tests
 	$(MAKE) --no-print-directory -j4 $(OTHERS)
-	$(MAKE) --no-print-directory -j4 --output-sync=target test-computers test-rest test-data test-decisions test-models
-	$(MAKE) --no-print-directory -j2 --output-sync=target test-lab peers
+	$(MAKE) --no-print-directory -j4 --output-sync=target test-computers test-rest test-data test-decisions test-models peers
+	$(MAKE) --no-print-directory test-lab
 
 # Environments of other people's software, against which tests run.
 OTHERS := setup-peers setup-instruments setup-madsci setup-queueserver setup-fabric
 # Tests of batch systems and pilots wait most of the time, and the others work: side by side they take half as long.
 COMPUTERS := tests/facilities/slurm tests/facilities/pilots tests/facilities/iri tests/journeys/test_anywhere.py
-# Tests of instruments run many servers at once, which must answer in time: nothing runs beside them but what waits for them.
+# Tests of instruments run many servers at once, which must answer in time: nothing else runs beside them.
 LAB := tests/facilities/lab tests/cli/test_lab.py tests/journeys/test_autonomous_lab.py docs/how-to/connect-an-instrument.md
 # Tests of data wait for servers and validators of others.
 DATA := tests/catalog tests/cli/test_data.py tests/cli/test_datasets.py docs/how-to/share-data.md
@@ -58,7 +58,7 @@ test-rest: $(VENV)/dev.stamp
 test-lab: $(VENV)/dev.stamp $(VENV)/instruments.stamp $(VENV)/madsci.stamp $(VENV)/queueserver.stamp
 	$(BIN)/pytest -p no:cacheprovider --durations=15 $(LAB)
 
-# One after another and behind all others: instruments wait most of the time, and must answer when they are asked.
+# One after another and behind all others: batch systems wait most of the time, and must answer when they are asked.
 peers: $(VENV)/peers.stamp  ## The contract of strategies, kept by other people's optimisers
 	$(MAKE) --no-print-directory -j1 peers-others peers-BoTorch peers-Ax peers-BayBE
 
