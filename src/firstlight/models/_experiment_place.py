@@ -13,6 +13,7 @@ from firstlight.core import Categorical, Ordered, Parameter, Value
 from ._embedding import WORD, Array, of_observable, of_parameter
 from ._experiment_net import Tokens
 from ._experiment_read import SLACK, Kind, Known, Level, Told, are_words, of_words, on_scale
+from ._weights import Weights
 
 Columns = Mapping[str, Sequence[Any] | Array]
 """Points by parameter, (n,) values each. Nobody changes them afterwards."""
@@ -66,6 +67,26 @@ class Placer:
         for p in self.strange:
             strange.append(_own(p, columns[p.name]))
         return np.hstack(beyond), np.hstack(strange)
+
+
+class Expecting:
+    """What a model of experiments is before any reading, over the points of one campaign, whatever its kind."""
+
+    def __init__(
+        self, weights: Weights, known: Sequence[Known], parameters: Sequence[Parameter], level: Level
+    ) -> None:  # fmt: skip
+        self._weights, self._level = weights, level
+        self._placer = Placer(known, parameters, level)
+
+    @property
+    def level(self) -> float:
+        """What the archive read on average."""
+        return self._level.level
+
+    @property
+    def spread(self) -> float:
+        """By how much the readings of the archive differ."""
+        return self._level.spread
 
 
 def placed(config: ExperimentConfig, told: Told) -> tuple[Tokens, Array, Array]:

@@ -15,7 +15,7 @@ from firstlight.core import CampaignSpec, Parameter
 from . import _incontext_net
 from ._embedding import Array
 from ._experiment_net import Described, Tokens, described, kernel, matern, shapes
-from ._experiment_place import Columns, ExperimentConfig, Placer, unlike, values_of
+from ._experiment_place import Columns, Expecting, ExperimentConfig, unlike, values_of
 from ._experiment_read import Known, Level
 from ._incontext_use import InContextPrior, before, chain, too_far
 from ._release import read_release
@@ -78,27 +78,16 @@ class ExperimentModel:
         return before(self.weights, tokens)
 
 
-class ExperimentPrior:
+class ExperimentPrior(Expecting):
     """A Gaussian process before any reading, over the points of one campaign, in the unit of one observable."""
 
     def __init__(
         self, weights: Weights, known: Sequence[Known], parameters: Sequence[Parameter], level: Level
     ) -> None:  # fmt: skip
-        self._weights, self._level = weights, level
-        self._placer = Placer(known, parameters, level)
+        super().__init__(weights, known, parameters, level)
         heads = described(self._weights, self._placer.tokens(_nowhere(parameters)), np)
         self._noise = float(heads.noise)
         self._last: tuple[tuple[Columns, tuple[Described, Array, Array]], ...] = ()
-
-    @property
-    def level(self) -> float:
-        """What the archive read on average."""
-        return self._level.level
-
-    @property
-    def spread(self) -> float:
-        """By how much the readings of the archive differ."""
-        return self._level.spread
 
     @property
     def noise(self) -> float:

@@ -15,8 +15,8 @@ from firstlight.core import Parameter
 
 from ._embedding import Array
 from ._experiment_net import Tokens
-from ._experiment_place import Columns, Placer, values_of
-from ._experiment_read import SLACK, Known, Level, are_words, on_scale
+from ._experiment_place import Columns, Expecting, Placer, values_of
+from ._experiment_read import SLACK, Known, are_words, on_scale
 from ._incontext_net import WIDTH, answered, chained, log_density, moments, order, told
 from ._weights import Weights
 
@@ -26,24 +26,8 @@ RESOLUTION = WIDTH / 2.0
 """Half a bar: the deviation of readings, in spreads, below which it does not tell noise from the quantity."""
 
 
-class InContextPrior:
+class InContextPrior(Expecting):
     """What a transformer expects of one observable of one campaign, in the observable's unit."""
-
-    def __init__(
-        self, weights: Weights, known: Sequence[Known], parameters: Sequence[Parameter], level: Level
-    ) -> None:  # fmt: skip
-        self._weights, self._level = weights, level
-        self._placer = Placer(known, parameters, level)
-
-    @property
-    def level(self) -> float:
-        """What the archive read on average."""
-        return self._level.level
-
-    @property
-    def spread(self) -> float:
-        """By how much the readings of the archive differ."""
-        return self._level.spread
 
     @property
     def noise(self) -> float:

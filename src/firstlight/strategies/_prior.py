@@ -191,10 +191,33 @@ def _values(e: Encoding, j: int, features: Array) -> Any:
     return np.array(p.values, dtype=object)[cdist(features, table, "sqeuclidean").argmin(1)]
 
 
-class PriorGP:
+class OfArchive:
+    """What was learned of an archive has its noise and its unit, whatever was read since."""
+
+    def __init__(self, archive: Prior | InContext) -> None:
+        self._archive = archive
+
+    @property
+    def hyper(self) -> Hyper:
+        """Noise and signal variance in spreads of the archive; there is no length-scale a parameter."""
+        return Hyper(np.empty(0), (self.noise / self.unit) ** 2, 1.0)
+
+    @property
+    def noise(self) -> float:
+        """The deviation of readings, besides what is known."""
+        return self._archive.noise
+
+    @property
+    def unit(self) -> float:
+        """The spread of the archive."""
+        return self._archive.spread
+
+
+class PriorGP(OfArchive):
     """The posterior of a prior given readings `y` (n,) at features `x` (n, D) with known noise variances (n,)."""
 
     def __init__(self, prior: Placed, x: Array, y: Array, extra: Array) -> None:
+        super().__init__(prior.prior)
         self._prior, self._x, self._y, self._extra = prior, x, y, extra
         self._factor, self._alpha = np.empty((0, 0)), np.empty(0)
         self.evidence = np.empty(0)
@@ -208,21 +231,6 @@ class PriorGP:
         self._alpha = cho_solve((self._factor, True), residual, check_finite=False)
         white = solve_triangular(self._factor, residual, lower=True, check_finite=False)
         self.evidence = -np.cumsum(0.5 * white**2 + np.log(np.diag(self._factor)) + 0.5 * np.log(2.0 * np.pi))
-
-    @property
-    def hyper(self) -> Hyper:
-        """Noise and signal variance in spreads of the archive; its kernel has no length-scale a parameter."""
-        return Hyper(np.empty(0), (self.noise / self.unit) ** 2, 1.0)
-
-    @property
-    def noise(self) -> float:
-        """The deviation of readings, besides what is known."""
-        return self._prior.prior.noise
-
-    @property
-    def unit(self) -> float:
-        """The spread of the archive."""
-        return self._prior.prior.spread
 
     def predict(self, x: Array) -> Belief:
         """The belief at features (m, D)."""
@@ -265,7 +273,7 @@ class PriorGP:
         return np.asarray(solve_triangular(self._factor, cross.T, lower=True, check_finite=False))
 
 
-class Answering:
+class Answering(OfArchive):
     """What a model that learns in context expects, given readings `y` (n,) at features `x` (n, D).
 
     It says what to expect of each point and not how two go together: they are taken to as in a Gaussian process of the
@@ -273,6 +281,7 @@ class Answering:
     """
 
     def __init__(self, asked: Asked, x: Array, y: Array, extra: Array) -> None:
+        super().__init__(asked.prior)
         self._asked, self._x, self._y, self._extra = asked, x, y, extra
         self._told = asked.prior.given(columns_at(asked.encoding, x), y, extra)
         self._rates = np.exp(-LENGTH[0])
@@ -281,21 +290,6 @@ class Answering:
     def evidence(self) -> Array:
         """The log density (n,) of the first reading, the first two, and so on."""
         return self._told.evidence
-
-    @property
-    def hyper(self) -> Hyper:
-        """Noise and signal variance in spreads of the archive; there are no length-scales."""
-        return Hyper(np.empty(0), (self.noise / self.unit) ** 2, 1.0)
-
-    @property
-    def noise(self) -> float:
-        """The deviation of readings, besides what is known."""
-        return self._asked.prior.noise
-
-    @property
-    def unit(self) -> float:
-        """The spread of the archive."""
-        return self._asked.prior.spread
 
     def predict(self, x: Array) -> Belief:
         """The belief at features (m, D)."""
