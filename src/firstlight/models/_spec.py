@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
@@ -11,6 +11,8 @@ from firstlight.core import Resources, Value
 
 from ._family import Item
 from ._options import nearest
+
+Kind = TypeVar("Kind", bound=Value)
 
 
 class Split(Value, frozen=True):
@@ -137,9 +139,14 @@ class Order(Value, frozen=True):
 
 def read_spec(document: Mapping[str, Any], where: str = "the specification") -> TrainSpec:
     """A specification from a document. Raises ValueError saying what is wrong, where, and what was probably meant."""
-    check_words(document, TrainSpec, where)
+    return read_words(document, TrainSpec, where)
+
+
+def read_words(document: Mapping[str, Any], kind: type[Kind], where: str) -> Kind:
+    """What people write, as a value of some kind. Raises ValueError as `read_spec` does."""
+    check_words(document, kind, where)
     try:
-        return msgspec.convert(document, TrainSpec)
+        return msgspec.convert(document, kind)
     except msgspec.ValidationError as error:
         raise ValueError(f"{where}: {error}") from error
 

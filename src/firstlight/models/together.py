@@ -4,7 +4,7 @@ import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
@@ -16,14 +16,13 @@ from ._federated_step import Steps
 from ._federated_wire import Terms
 from ._release import inherited_of, parts_of
 from ._report import Compute, Curve, Parameters, Report, write_report
-from ._spec import Gate, Split, TrainSpec, check_words
+from ._spec import Gate, Split, TrainSpec, check_words, read_words
 from ._split import split
 from ._weights import read_header
 from .families import family
 
 __all__ = ["Place", "Privacy", "RunSpec", "SiteSpec", "Steps", "Terms", "judge", "read_run", "read_site"]
 
-Kind = TypeVar("Kind", bound=Value)
 Read = Callable[[Path], Any]
 """A document from a file, as values. Raises ValueError."""
 
@@ -127,7 +126,7 @@ def read_site(file: Path, read: Read) -> SiteSpec:
     runs = document.get("runs")
     if isinstance(runs, list):
         document["runs"] = [_terms(file, run, read) for run in runs]
-    return _made(document, SiteSpec, str(file))
+    return read_words(document, SiteSpec, str(file))
 
 
 def read_run(file: Path, read: Read) -> RunSpec:
@@ -138,7 +137,7 @@ def read_run(file: Path, read: Read) -> RunSpec:
         document["terms"] = _terms(file, document["terms"], read)
     if isinstance(sites := document.get("sites"), dict):
         document["sites"] = {name: {"url": told} if isinstance(told, str) else told for name, told in sites.items()}
-    made = _made(document, RunSpec, str(file))
+    made = read_words(document, RunSpec, str(file))
     made = made if made.name else msgspec.structs.replace(made, name=made.terms.run)
     if made.data:
         made.asked("")  # A name that no model can have is said now, and not when all is done.
@@ -161,14 +160,6 @@ def _terms(file: Path, told: object, read: Read) -> object:
     else:
         check_words(told, Terms, f"{file}, the terms of a run")
     return told
-
-
-def _made(document: Mapping[str, Any], kind: type[Kind], where: str) -> Kind:
-    check_words(document, kind, where)
-    try:
-        return msgspec.convert(document, kind)
-    except msgspec.ValidationError as error:
-        raise ValueError(f"{where}: {error}") from error
 
 
 # ------------------------------------------------------------------ what came of it
