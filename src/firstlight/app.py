@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from . import backtest
     from .catalog.library import Library
     from .facilities.lab.facility import LabFacility
+    from .factory import Retraining
     from .models import TrainSpec
     from .models.registry import Registry, Version
 
@@ -446,7 +447,7 @@ class App:
         return UsableModels(self.models)
 
     @property
-    def learner(self) -> core.Learner:
+    def learner(self) -> "Retraining":
         """Trains anew what campaigns have learned from."""
         from .factory import Retraining
 
@@ -495,7 +496,7 @@ class App:
             candidate = registry.resolve(version)
             asked = await asyncio.to_thread(served, library, registry, candidate)
             there = [id for id in await self.journal.campaigns() if id in asked]
-            ended = [id for id in there if (await self.state(id))[0].closed]
+            ended = {id: asked[id] for id in there if (await self.state(id))[0].closed}
             return await asyncio.to_thread(in_shadow, library, registry, candidate, ended, by)
 
     def measures(self, facility: str) -> bool:

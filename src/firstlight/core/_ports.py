@@ -329,10 +329,6 @@ class Learner(Protocol):
         """Have a training end without a result. `train` returns then."""
         ...
 
-    async def production(self, model: str) -> str:
-        """The version of a model that is in production. Raises Unusable."""
-        ...
-
 
 class Lease(Protocol):
     """The right to append to one campaign. While it is held, nobody else appends."""

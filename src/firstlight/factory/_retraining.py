@@ -13,6 +13,7 @@ from firstlight.models import TrainSpec
 from firstlight.models.registry import Refused, Registry, Version
 from firstlight.models.shadow import Nothing
 
+from ._registry import told
 from ._training import NothingTrained, spec_of
 
 PATIENCE = 1.0
@@ -65,7 +66,7 @@ class Retraining:
             if version.made.gate.shadow:
                 with suppress(Nothing):  # What it lacks, the gate says.
                     version = await self._app.shadow(version.id, self._by)
-            reason = await asyncio.to_thread(self._promoted, version, training)
+            await asyncio.to_thread(self._promote, version, training)
         except (NothingTrained, Refused) as error:
             reason = str(error)
         try:
@@ -76,17 +77,15 @@ class Retraining:
     async def stop(self, training: str) -> None:
         """Have a training end, whoever runs it."""
         try:
-            told = CampaignStopped(reason="the campaign that wanted it was cancelled", cancel=True)
-            await self._app.request(training, told, self._by)
+            stopped = CampaignStopped(reason="the campaign that wanted it was cancelled", cancel=True)
+            await self._app.request(training, stopped, self._by)
         except InconsistentError:
             return  # It has ended by itself.
 
     async def production(self, model: str) -> str:
         """The version in production. Raises Unusable."""
-        try:
+        with told():
             return (await asyncio.to_thread(self._in_production, model)).id
-        except (LookupError, ValueError, OSError) as error:
-            raise Unusable(str(error)) from error
 
     def _in_production(self, model: str) -> Version:
         with self._app.models() as (_, registry):
@@ -94,13 +93,7 @@ class Retraining:
                 raise LookupError(f"no version of {model} is in production: firstlight model promote {model}:1")
             return found
 
-    def _promoted(self, version: Version, training: str) -> str:
-        """Why it was not promoted, "" where it was."""
+    def _promote(self, version: Version, training: str) -> None:
+        """Raises Refused where its gate does not let it be, or asks a person."""
         with self._app.models() as (_, registry):
-            verdict = registry.verdict(version)
-            if not verdict.passed:
-                return f"{version.id} may not be promoted: {'; '.join(verdict.reasons)}"
-            if version.made.gate.ask:
-                return f"{version.id} waits for a person's word: firstlight model promote {version.id}"
             registry.promote(version, self._by, why=f"better than the one before, by {training}")
-            return ""

@@ -1,7 +1,7 @@
 """A candidate judged on the trials that the version in production chose, before it chooses any."""
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Mapping
 
 from firstlight.catalog.index import Query
 from firstlight.catalog.library import Library
@@ -27,12 +27,11 @@ def served(library: Library, registry: Registry, candidate: Version) -> dict[str
 
 
 def in_shadow(
-    library: Library, registry: Registry, candidate: Version, campaigns: Collection[str], by: str
+    library: Library, registry: Registry, candidate: Version, trials: Mapping[str, int], by: str
 ) -> Version:  # fmt: skip
-    """The candidate, held against the version in production on those of its campaigns, each of which counts once, with
-    the trials whose points that version chose. Raises Nothing, LookupError, OSError, ValueError."""
+    """The candidate, held against the version in production on campaigns that this one `served`, each of which counts
+    once, with the trials whose points that version chose. Raises Nothing, LookupError, OSError, ValueError."""
     production = _production(registry, candidate)
-    trials = {c: n for c, n in served(library, registry, candidate).items() if c in campaigns}
     own, theirs = registry.load_checked(candidate), registry.load_checked(production)
     pairs = [p for id in library.newest(trials) for p in files_of(library, id, family_at(own).suffixes)]
     if not pairs:
