@@ -1,5 +1,6 @@
 """The language of closed-loop experimentation, and the rules that move a campaign."""
 
+from ._answers import other_unit, unanswered
 from ._campaign import UNDERWAY, WAITING, ActionState, ActionStatus, Campaign, InconsistentError, Requested, Trial
 from ._codec import UPCASTS, UnreadableEntry, Upcast, decode, encode
 from ._facts import (
@@ -377,6 +378,7 @@ __all__ = [
     "next_steps",
     "next_trial",
     "open_campaign",
+    "other_unit",
     "pooled",
     "priced",
     "problems",
@@ -385,5 +387,6 @@ __all__ = [
     "replay",
     "still_due",
     "target_cost",
+    "unanswered",
     "violations",
 ]

@@ -13,12 +13,12 @@ from firstlight.core import (
     Action,
     Campaign,
     CampaignSpec,
-    Categorical,
     Policy,
     Refused,
     StepSpec,
     Unusable,
     Verdict,
+    unanswered,
 )
 from firstlight.models import family_at
 from firstlight.models.registry import Registry, Revoked
@@ -63,18 +63,7 @@ def _unfit(spec: CampaignSpec, model: Any) -> str:
     """Why a model says nothing of this campaign's points; "" where it does."""
     if not hasattr(model, "predict"):
         return "its family does not predict points"
-    goal = spec.goal
-    wanted = {o.observable for o in goal.objectives} | {b.observable for b in goal.outcome_constraints}
-    if missing := sorted(wanted - set(model.observables)):
-        return f"it predicts {', '.join(model.observables)}, and not {', '.join(missing)}"
-    units = {p.name: "" if isinstance(p, Categorical) else p.unit for p in spec.parameters}
-    for name in sorted(model.units.keys() - set(model.observables)):
-        if name not in units:
-            return f"it is asked {name}, which is no parameter here"
-        if units[name] != model.units[name]:
-            here, there = (unit or "no unit" for unit in (units[name], model.units[name]))
-            return f"{name} is in {here} here, and it has learned it in {there}"
-    return ""
+    return unanswered(spec, model.observables, model.units)
 
 
 class UsableOnly:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from firstlight.core import Categorical, Ordered, Parameter, Value
+from firstlight.core import Categorical, Ordered, Parameter, Value, other_unit
 
 from ._embedding import WORD, Array, of_observable, of_parameter
 from ._experiment_net import Tokens
@@ -100,7 +100,7 @@ def unlike(known: Known, p: Parameter) -> str:
     """Why a parameter is not the one of the archive that has its name; "" where it is."""
     unit = getattr(p, "unit", "")
     if unit != known.unit:
-        return f"{p.name} is in {unit or 'no unit'} here, and it has learned it in {known.unit or 'no unit'}"
+        return other_unit(p.name, unit, known.unit)
     if are_words(p) != (known.words is not None):
         return f"{p.name} has {'words' if are_words(p) else 'numbers'} here, and it has learned the other"
     if known.words is not None:

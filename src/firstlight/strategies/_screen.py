@@ -92,24 +92,17 @@ def tabular(models: Mapping[str, core.LoadedModel], name: str, spec: core.Campai
     model = loaded.of
     if not isinstance(model, Tabular):
         raise NothingScreened(f"the model {name} does not predict points: it is a {type(model).__name__}")
-    wanted, declared = asked_for(spec.goal), {o.name: o.unit for o in spec.observables}
-    declared |= {o.observable: o.unit for o in spec.goal.objectives}
-    if missing := [n for n in wanted if n not in model.observables]:
-        raise _uncovered(name, f"it predicts {', '.join(model.observables)}, and not {', '.join(missing)}")
-    parameters = {p.name: "" if isinstance(p, core.Categorical) else p.unit for p in spec.parameters}
-    asked = [n for n in model.units if n not in model.observables]
-    if strange := [n for n in asked if n not in parameters]:
-        raise _uncovered(name, f"it is asked {', '.join(strange)}, which is no parameter here")
-    for n in (*wanted, *asked):
-        unit = parameters[n] if n in asked else declared.get(n, "")
-        if unit != model.units[n]:
-            there = model.units[n] or "no unit"
-            raise _uncovered(name, f"{n} is in {unit or 'no unit'} here, and it has learned it in {there}")
+    why = core.unanswered(spec, model.observables, model.units) or _in_other_units(spec, model)
+    if why:
+        raise NothingScreened(f"the model {name} does not cover this campaign: {why}")
     return model
 
 
-def _uncovered(name: str, why: str) -> NothingScreened:
-    return NothingScreened(f"the model {name} does not cover this campaign: {why}")
+def _in_other_units(spec: core.CampaignSpec, model: Tabular) -> str:
+    """What the goal asks for in another unit than the model predicts; "" where there is nothing."""
+    here = {o.name: o.unit for o in spec.observables} | {o.observable: o.unit for o in spec.goal.objectives}
+    wanted = [n for n in asked_for(spec.goal) if here.get(n, "") != model.units[n]]
+    return core.other_unit(wanted[0], here.get(wanted[0], ""), model.units[wanted[0]]) if wanted else ""
 
 
 # ------------------------------------------------------------------ screening
