@@ -1,14 +1,12 @@
 """A potential asks for labels, a facility computes them, a child learns from them: twice round."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
-from firstlight.cli import cli
+from ._desk import Desk
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("chgnet")
@@ -26,18 +24,7 @@ gate: {{baselines: false}}
 """
 
 
-class Desk:
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def done(self, *words: str) -> Any:
-        return CliRunner().invoke(cli, [*words, "--data-dir", str(self.path / "home")])
-
-    def do(self, *words: str) -> list[Any]:
-        done = self.done(*words, "--json")
-        assert done.exit_code == 0, done.output
-        return [json.loads(line) for line in done.stdout.splitlines()]
-
+class Chemist(Desk):
     def train(self, data: str, parent: str = "") -> Any:
         (self.path / "spec.yaml").write_text(SPEC.format(data=data, parent=parent and f"parent: {parent}"))
         return self.do("model", "train", str(self.path / "spec.yaml"))[-1]
@@ -62,7 +49,7 @@ def pool(path: Path) -> None:
 
 
 def test_a_potential_asks_for_labels_and_learns_from_them_twice(tmp_path: Path) -> None:
-    desk = Desk(tmp_path)
+    desk = Chemist(tmp_path)
     pool(tmp_path)
     (asked,) = desk.ask("chgnet-0.3.0", "first")
     assert asked["campaign"] == "first" and asked["chosen"] == 7

@@ -1,17 +1,16 @@
 """A registered model as a cheap source: its version is settled once, it says where it knows nothing, and revoked it is
 asked no more."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.models import _by_hand
-from typer.testing import CliRunner
 
 from firstlight.catalog.library import Library
-from firstlight.cli import cli
 from firstlight.factory import open_registry
+
+from ._desk import Desk
 
 FUNCTION = """
 import pathlib
@@ -46,18 +45,10 @@ procedure:
 """
 
 
-class Bench:
+class Bench(Desk):
     def __init__(self, path: Path) -> None:
-        self.path, self.home = path, path / "home"
+        super().__init__(path)
         (path / "mine.py").write_text(FUNCTION)
-
-    def done(self, *words: str) -> Any:
-        return CliRunner().invoke(cli, [*words, "--data-dir", str(self.home)])
-
-    def do(self, *words: str) -> list[Any]:
-        done = self.done(*words, "--json")
-        assert done.exit_code == 0, done.output
-        return [json.loads(line) for line in done.stdout.splitlines()]
 
     def campaign(self, id: str, model: str = "lines", cost: float = 60) -> str:
         file = self.path / f"{id}.yaml"

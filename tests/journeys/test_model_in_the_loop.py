@@ -2,12 +2,10 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
-from firstlight.cli import cli
+from ._desk import Desk
 
 pytest.importorskip("torch")
 
@@ -40,18 +38,10 @@ training: {steps: 120, batch: 8, learning_rate: 0.01, validate: 20}
 PRETRAINED = "{name: pretrained, options: {model: steels}}"
 
 
-class Lab:
+class Lab(Desk):
     def __init__(self, path: Path) -> None:
-        self.path = path
+        super().__init__(path)
         (path / "mine.py").write_text(FUNCTION)
-
-    def done(self, *words: str) -> Any:
-        return CliRunner().invoke(cli, [*words, "--data-dir", str(self.path / "home")])
-
-    def do(self, *words: str) -> list[Any]:
-        done = self.done(*words, "--json")
-        assert done.exit_code == 0, done.output
-        return [json.loads(line) for line in done.stdout.splitlines()]
 
     def campaign(self, id: str, strategy: str = "random", trials: int = 16, parallel: int = 4, seed: int = 0) -> str:
         file = self.path / f"{id}.yaml"
