@@ -40,12 +40,13 @@ def live(box: SlurmBox) -> list[str]:
 
 def test_blocks_come_with_the_work_and_go_without(queue: Bench, box: SlurmBox) -> None:
     async def test(facility: ParslFacility) -> list[core.Outcome]:
-        jobs = [await facility.submit(queue.waiting(2.0, f"c1.{n}.evaluate")) for n in range(4)]
+        jobs = [await facility.submit(queue.waiting(6.0, f"c1.{n}.evaluate")) for n in range(4)]
         await queue.begun(3)
         assert len(live(box)) == 2
         status = await facility.status()
         assert (status.state, status.message) == ("up", "4 workers in 2 blocks")
-        assert "block" in (await facility.job(jobs[0])).native
+        # Some may have ended by now, where this machine is busy.
+        assert any("block" in native for native in [(await facility.job(job)).native for job in jobs])
         outcomes = [await facility.outcome(job) for job in jobs]
         await asyncio.to_thread(wait_until, lambda: live(box) == [])
         assert value(await facility.outcome(await facility.submit(queue.permit(id="c1.9.evaluate")))) == 9.0
