@@ -193,13 +193,8 @@ class App:
         named = {s.facility: self.facility(s.facility, slots) for s in spec.procedure.steps if s.facility}
         chosen = any(not s.facility for s in spec.procedure.steps)
         facilities = Facilities(self, named) if chosen else named
-        ports = self.ports(spec, facilities)
-        if _asks_models(spec):
-            from .factory import UsableOnly
-
-            ports = replace(ports, policy=UsableOnly(ports.policy, self.models))
         return await engine.run(
-            id, ports, by=by, parallel=parallel,
+            id, self.ports(spec, facilities), by=by, parallel=parallel,
             versions=versions_for(spec), slots=self.slots, listeners=listeners,
         )  # fmt: skip
 
@@ -330,11 +325,16 @@ class App:
     def ports(self, spec: CampaignSpec, facilities: Mapping[str, core.Facility]) -> Ports:
         """Every seam filled as the specification and the settings say. Raises UnknownPart or BrokenPart."""
         procedure, strategy = spec.procedure, spec.strategy
+        policy: core.Policy = plugins.make("policies", "owner", {})
+        if _asks_models(spec):
+            from .factory import UsableOnly
+
+            policy = UsableOnly(policy, self.models)
         return Ports(
             journal=self.journal,
             strategy=plugins.make("strategies", strategy.name, strategy.options),
             procedure=plugins.make("procedures", procedure.name, procedure.options),
-            policy=plugins.make("policies", "owner", {}),
+            policy=policy,
             facilities=facilities,
             catalog=self.catalog,
             units=self.units,
