@@ -7,8 +7,8 @@ Clusters of alloys, labelled by effective medium theory (see _clusters.py, which
 fine    CHGNet fine-tuned, from scratch and as it comes; fine-tuned with what keeps it from forgetting, too, each with
         the probe of what it forgot.
 choice  Labels chosen by `next_labels` against labels drawn at random, and against a person's rule, as many of each run:
-        of what a laboratory has on its disks, judged by what it wants. What is chosen depends on the weights with which
-        training begins, and these are CHGNet's every time; so the first of many are those that fewer would be.
+        of what a laboratory has on its disks, judged by what it wants. The first labels are drawn at random every time;
+        then the potential that was trained on those that there are asks for as many again, and so on.
 even    The same of a pool that is drawn exactly as the test is, so that nothing in it is rare.
 
 Every network is trained from CHGNet's own weights. What --keep has already is not computed again; each line tells how
@@ -24,6 +24,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +39,6 @@ from firstlight.models.potential import Potential, from_wheel
 ERRORS = {"force_mae": "force error", "energy_mae": "energy error", "force_mae_worst": "force error of the worst tenth"}
 SAME = 0.02
 WAYS_TO_CHOOSE = ("random", "chosen", "by run")
-BEGIN = 4
-"""Labels drawn at random that every way begins with."""
 Scores = dict[str, float]
 Fit = Callable[[Path], Scores]
 
@@ -165,18 +164,24 @@ def compared(bench: Bench, part: str, ways: Sequence[str], sizes: Sequence[int],
     size_of_pool = 0
     for way in ways:
         for seed in range(seeds):
-            images, runs = pool_of(bench, part, seed)
-            size_of_pool, scores = len(images), list[Scores]()
-            order = order_of(bench, part, way, sizes[-1], images, runs, seed)
-            for size in sizes:
+            pool = pool_of(bench, part, seed)
+            order = np.random.default_rng([seed, 2]).permutation(len(pool[0])).tolist()
+            size_of_pool, scores, have, before = len(order), list[Scores](), list[int](), Path()
+            # Of chance alone it must be known how well it does with more.
+            for size in sizes if way == "random" else sizes[:-1]:
                 # All ways have the beginning in common.
-                name = f"{part} {way} {size} seed {seed}" if size > sizes[0] else f"{part} {size} seed {seed}"
-                scores.append(bench.scores(name, bench.trained([images[i] for i in order[:size]], test)))
+                name = f"{part} {way} {size} seed {seed}" if have else f"{part} {size} seed {seed}"
+                how = way if have else "random"
+                new = partial(more, how, size - len(have), have, order, pool, before)
+                have = [*have, *bench.images(f"{name} new", new)]
+                scores.append(bench.scores(name, bench.trained([pool[0][i] for i in have], test)))
+                before = bench.folder / name
             found[way].append(scores)
     return told(bench.args, part, sizes, found, size_of_pool)
 
 
 def pool_of(bench: Bench, part: str, seed: int) -> tuple[list[Any], list[str]]:
+    """Structures, and of which run each is."""
     if part == "choice":
         images, runs = bench.images(f"archive {seed}", lambda: archive(seed))
     else:
@@ -184,24 +189,21 @@ def pool_of(bench: Bench, part: str, seed: int) -> tuple[list[Any], list[str]]:
     return images[:: bench.args.thin], runs[:: bench.args.thin]
 
 
-def order_of(
-    bench: Bench, part: str, way: str, count: int, images: Sequence[Any], runs: Sequence[str], seed: int
+def more(
+    way: str, count: int, have: Sequence[int], order: Sequence[int], pool: tuple[list[Any], list[str]], release: Path
 ) -> list[int]:  # fmt: skip
-    """The numbers of structures in the order in which they are labelled; the first BEGIN are the same in every way."""
-    order = np.random.default_rng([seed, 2]).permutation(len(images)).tolist()
+    """The numbers of structures to label next. The release is what was trained on those that are labelled."""
+    (images, runs), rest = pool, [i for i in order if i not in set(have)]
     if way == "random":
-        return list(order[:count])
-    found, rest = order[:BEGIN], order[BEGIN:]
+        return rest[:count]
     if way == "chosen":
-        some, known = [images[i] for i in rest], [images[i] for i in found]
-        best = bench.images(
-            f"{part} chosen seed {seed}", lambda: next_labels("chgnet-0.3.0", some, count - BEGIN, known)
-        )
-        return [*found, *(rest[i] for i in best)]
+        best = next_labels(release, [images[i] for i in rest], count, [images[i] for i in have])
+        return [rest[i] for i in best]
+    found = list[int]()
     while len(found) < count:  # Each from a run of which there are fewest so far.
-        have = Counter(runs[i] for i in found)
-        found.append(min((i for i in rest if i not in found), key=lambda i: have[runs[i]]))
-    return list(found)
+        known = Counter(runs[i] for i in (*have, *found))
+        found.append(min((i for i in rest if i not in found), key=lambda i: known[runs[i]]))
+    return found
 
 
 def needed(sizes: Sequence[int], errors: Sequence[float], target: float) -> float:
@@ -223,7 +225,7 @@ def told(
         "| force of the worst tenth |", "|---|---|---|---|---|",
     ]  # fmt: skip
     for way, runs in found.items():
-        for at, size in enumerate(sizes):
+        for at, size in enumerate(sizes[: len(runs[0])]):
             if at or way == "random":
                 cells = [[run[at][name] for run in runs] for name in ERRORS]
                 said = " | ".join(f"{np.mean(each):.0f} +- {np.std(each):.0f}" for each in cells)
@@ -253,14 +255,14 @@ def main() -> None:
     parser.add_argument("--part", choices=("fine", "choice", "even"), action="append", help="all, if none is named")
     parser.add_argument("--keep", type=Path, help="where models and scores are kept, to go on with")
     parser.add_argument("--out", type=Path, help="write the tables there, as Markdown")
-    parser.add_argument("--steps", type=int, default=200, help="of the parts choice and even")
+    parser.add_argument("--steps", type=int, default=2000, help="of the parts choice and even")
     parser.add_argument("--fine-steps", type=int, default=300)
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--ways", nargs="+", choices=WAYS_TO_CHOOSE, default=WAYS_TO_CHOOSE, help="of the part choice")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--each", type=int, default=3, help="of every kind of every alloy in the test")
     args = parser.parse_args()
-    sizes, fine_sizes = [4, 8, 16, 32, 64], [8, 32]
+    sizes, fine_sizes = [8, 16, 32, 64, 128], [8, 32]
     if "random" not in args.ways:
         parser.error("--ways: random must be among them, for the others are held against it")
     args.thin = 8 if args.quick else 1
@@ -271,8 +273,9 @@ def main() -> None:
     torch.set_num_threads(1)
     parts = args.part or ["choice", "even", "fine"]
     few = min(2, args.seeds)
+    others = len(sizes) - 1
     fits = {
-        "choice": args.seeds * len(args.ways) * len(sizes), "even": few * 2 * len(sizes),
+        "choice": args.seeds * (1 + len(args.ways) * others), "even": few * (1 + 2 * others),
         "fine": sum(1 if options else len(fine_sizes) for _, _, options in WAYS),
     }  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:

@@ -12,10 +12,11 @@ import pytest
 from firstlight.core import Failed
 from firstlight.models import labels
 from firstlight.models._family import Examples, Item, Learnable
-from firstlight.models._potential_choice import NOISE, PUSHES, WIDTH, select, slopes
+from firstlight.models._potential_choice import _doubts, choose, select
 from firstlight.models._potential_data import fit_shift, key, structure_of
 from firstlight.models._potential_net import from_folder
 from firstlight.models._potential_replay import PROBE, probe, rehearsal
+from firstlight.models._potential_train import ask
 from firstlight.models._release import inherited_of
 from firstlight.models.potential import Potential, from_wheel
 
@@ -250,44 +251,45 @@ def test_energies_are_on_the_scale_of_the_labels(some: Examples, released: Path)
 # ------------------------------------------------------------------ choosing
 
 
-def test_the_chosen_are_strange_and_no_two_are_alike() -> None:
-    rng = np.random.default_rng(0)
-    usual, one, two = np.zeros(8), np.eye(8)[0] * 5, np.eye(8)[1] * 5
-    pool = [usual + 0.1 * rng.standard_normal((3, 8)) for _ in range(10)]
-    pool += [centre + 0.1 * rng.standard_normal((3, 8)) for centre in (one, one, one, two)]
-    chosen = select(pool, [], 2)
-    assert 13 in chosen and len(set(chosen) & {10, 11, 12}) == 1
-    assert select(pool, [pool[13]], 1)[0] in (10, 11, 12)
-    assert select(pool, [], 5)[:2] == chosen
-    with pytest.raises(ValueError, match="15 structures cannot be chosen of a pool of 14"):
-        select(pool, [], 15)
+def test_the_chosen_are_doubtful_and_no_two_are_alike() -> None:
+    """Doubt alone would take two of the three that are alike, distance alone the one of which enough is known."""
+    places = np.array([[0.0, 0], [1, 0], [1, 0.1], [1, -0.1], [0, 1], [-9, 0]])
+    doubts = np.array([1.0, 8, 7, 7, 4, 0.1])
+    none = np.empty((0, 2))
+    assert select(doubts, places, places[:1], 2) == [1, 4]
+    assert select(doubts, places, places[[0, 4]], 1) == [1]
+    assert select(np.ones(6), places, places[:1], 2) == [5, 2]
+    # Where nothing is labelled the first is in the middle, and the next is far from it.
+    assert select(np.ones(6), places, none, 2) == [0, 5]
+    assert select(doubts, places, none, 4)[:2] == select(doubts, places, none, 2)
+    assert sorted(select(doubts, places[[0] * 6], none, 6)) == list(range(6))
 
 
-def test_variances_are_those_of_linear_regression() -> None:
-    """What is chosen one by one is what the posterior, worked out at once, would have chosen."""
-    rng = np.random.default_rng(1)
-    pool = [rng.standard_normal((2, 6)) for _ in range(12)]
-    chosen = select(pool, pool[:1], 4)
-    seen = [0]
-    for best in chosen:
-        rows = np.concatenate([pool[i] for i in seen])
-        covariance = np.linalg.inv(np.eye(6) + rows.T @ rows / NOISE)
-        left = [float(np.trace(block @ covariance @ block.T)) for block in pool]
-        assert best == max((i for i in range(12) if i not in seen[1:]), key=left.__getitem__)
-        seen.append(best)
+def test_doubt_is_what_users_are_told_and_a_wheel_has_none(released: Path, tmp_path: Path) -> None:
+    usual, strange = clusters(3, seed=5), clusters(1, far=-0.5)[0]
+    network, _ = from_folder(released)
+    unsure = []
+    for atoms in (*usual, strange):
+        calculator = Potential().load(released)
+        calculator.calculate(atoms)
+        unsure.append(float(np.mean(calculator.results["uncertainty"] ** 2)) ** 0.5)
+    doubts = _doubts(network, ask(network, [network.graph(structure_of(a)) for a in (*usual, strange)]).features)
+    assert doubts * float(network.scale) == pytest.approx(unsure) and int(np.argmax(doubts)) == 3
+    from_wheel("chgnet-0.3.0", tmp_path / "wheel")
+    wheel = from_folder(tmp_path / "wheel")[0]
+    assert _doubts(wheel, [np.ones((2, 64)), np.zeros((3, 64))]).tolist() == [1.0, 1.0]
+    assert choose(wheel, [usual[0].copy(), usual[1]], 1, usual[:1]) == [1]
 
 
-def test_what_a_label_would_tell_does_not_depend_on_how_a_structure_lies(released: Path) -> None:
+def test_how_a_structure_lies_does_not_matter(released: Path) -> None:
     network, _ = from_folder(released)
     one, other = clusters(2)
     turned = one.copy()
     turned.rotate(70, (1, 2, 3))
-    asked = [w.requires_grad for w in network.parameters()]
-    rows = slopes(network, [one, turned, other])
-    assert [block.shape for block in rows] == [(PUSHES + 1, WIDTH)] * 3
-    assert (np.stack([block[:-1] for block in rows]) ** 2).sum(2).mean() == pytest.approx(1.0)
-    assert rows[1][-1] == pytest.approx(rows[0][-1], abs=0.02) and np.abs(rows[2][-1] - rows[0][-1]).max() > 0.1
-    assert [w.requires_grad for w in network.parameters()] == asked
+    assert choose(network, [turned, other], 1, [one]) == [1]
+    assert choose(network, [one, turned, other], 2)[-1] == 2
+    with pytest.raises(ValueError, match="3 structures cannot be chosen of a pool of 2"):
+        choose(network, [one, other], 3)
 
 
 def test_what_is_known_already_is_not_chosen(released: Path) -> None:

@@ -93,8 +93,9 @@ def next_labels(
 ) -> list[int]:  # fmt: skip
     """The numbers (from 0) of `count` structures of a pool (ase.Atoms each) whose labels would teach a potential most.
 
-    `release` is the folder of a released potential, or the name of one that comes in a wheel ("chgnet-0.3.0"). `known`
-    are structures that have labels already, or were asked for and failed: they, and those next to them, are of no use.
+    `release` is the folder of a released potential, of the newest at best, or the name of one that comes in a wheel
+    ("chgnet-0.3.0"), which cannot say what it knows: what it chooses is spread over the pool. `known` are structures
+    that have labels already, or were asked for and failed: they, and those next to them, are of no use.
     Raises ValueError where fewer than `count` structures of the pool are left.
     """
     from . import _potential_net as net  # noqa: PLC0415
