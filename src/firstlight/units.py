@@ -5,7 +5,7 @@ import re
 import threading
 import tokenize
 from difflib import get_close_matches
-from functools import cached_property
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -31,16 +31,32 @@ _PINT_RAISES = (AttributeError, ValueError, SyntaxError, TypeError, KeyError, Ar
                 tokenize.TokenError)  # fmt: skip
 
 
+# What pint knows takes a good part of a second to read: all in a process use one registry, one after the other.
+_lock = threading.Lock()
+_known: dict[str, Any] = {}
+
+
+@cache
+def _pint() -> Any:
+    # It takes longer to import than all the rest together, and a campaign in one unit never needs it.
+    return importlib.import_module("pint")
+
+
+@cache
+def _registry() -> "pint.UnitRegistry[Any]":
+    registry: pint.UnitRegistry[Any] = _pint().UnitRegistry()
+    for name in CURRENCIES:
+        registry.define(f"{name} = [currency_{name}]")
+    registry.define("ppb = 1e-9")
+    return registry
+
+
 class PintUnits:
     """`core.Units`, and the checks made when a campaign file is read. Safe to use from several threads.
 
     A bare temperature ("degC", "degF") is an absolute one: 20 degC is 293.15 K. The dimensionless unit is "",
     of which "%" is a hundredth. Every method raises ValueError with a reason fit to show.
     """
-
-    def __init__(self) -> None:
-        self._known: dict[str, Any] = {}
-        self._lock = threading.Lock()
 
     def check(self, unit: str) -> None:
         """Nothing where the unit is known; else ValueError, with a suggestion."""
@@ -51,10 +67,10 @@ class PintUnits:
         if unit == to:
             return value
         source, target = self._unit(unit), self._unit(to)
-        with self._lock:
+        with _lock:
             try:
-                return float(self._registry.convert(value, source, target))
-            except (*_PINT_RAISES, self._pint.PintError) as error:
+                return float(_registry().convert(value, source, target))
+            except (*_PINT_RAISES, _pint().PintError) as error:
                 one, other = unit or "a plain number", to or "a plain number"
                 raise ValueError(f"{one} cannot be turned into {other}") from error
 
@@ -63,24 +79,11 @@ class PintUnits:
         number, unit = split_quantity(text)
         return self.convert(number, unit, to) if unit else number
 
-    @cached_property
-    def _pint(self) -> "Any":
-        # It takes longer to import than all the rest together, and a campaign in one unit never needs it.
-        return importlib.import_module("pint")
-
-    @cached_property
-    def _registry(self) -> "pint.UnitRegistry[Any]":
-        registry: pint.UnitRegistry[Any] = self._pint.UnitRegistry()
-        for name in CURRENCIES:
-            registry.define(f"{name} = [currency_{name}]")
-        registry.define("ppb = 1e-9")
-        return registry
-
     def _unit(self, unit: str) -> Any:
-        found = self._known.get(unit)
+        found = _known.get(unit)
         if found is None:
-            with self._lock:
-                found = self._known[unit] = self._parsed(unit)
+            with _lock:
+                found = _known[unit] = self._parsed(unit)
         return found
 
     def _parsed(self, unit: str) -> Any:
@@ -89,8 +92,8 @@ class PintUnits:
         if not _sane(unit):
             raise ValueError(f"{unit[:40]!r} is not a unit: write names, * and /, and small exponents, as in kg/m**3")
         try:
-            return self._registry.parse_units(unit)
-        except (*_PINT_RAISES, self._pint.PintError) as error:
+            return _registry().parse_units(unit)
+        except (*_PINT_RAISES, _pint().PintError) as error:
             near = get_close_matches(unit, COMMON, 1, 0.5) or [c for c in COMMON if c.lower() == unit.lower()]
             hint = f": did you mean {near[0]!r}?" if near else ""
             raise ValueError(f"{unit!r} is not a unit that is known{hint}") from error

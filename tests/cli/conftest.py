@@ -7,10 +7,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner, Result
+
+from firstlight.cli import cli
 
 PROGRAM = [sys.executable, "-c", "from firstlight.cli import main; main()"]
 FUNCTION = """
@@ -52,11 +56,20 @@ class Bench:
             check=False,
         )  # fmt: skip
 
+    def here(self, *words: str) -> Result:
+        """The same in the process of the test, which is another than that of a campaign, and need not begin."""
+        with chdir(self.path):
+            return CliRunner().invoke(cli, list(words), env={"FIRSTLIGHT_HOME": str(self.path / "home")})
+
     def read(self, *words: str) -> Any:
-        """Run it with --json and read its one document."""
-        done = self.do(*words, "--json")
-        assert done.returncode == 0, done.stderr
+        """What a verb answers with --json, which is one document."""
+        done = self.here(*words, "--json")
+        assert done.exit_code == 0, done.stderr
         return json.loads(done.stdout)
+
+    def facts(self, id: str = "slow") -> list[dict[str, Any]]:
+        """The journal of a campaign."""
+        return [json.loads(line) for line in self.here("log", id, "--json").stdout.splitlines()]
 
     def begin(self, *words: str) -> "subprocess.Popen[str]":
         """Run it beside this process."""

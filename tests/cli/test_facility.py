@@ -53,8 +53,8 @@ def test_what_is_there_already_in_the_settings_stays_as_it_is(bench: Any) -> Non
     assert bench.do("facility", "add", "near", "local", "fsync=false").returncode == 0
     assert file.read_text() == '# ours\njournal = "sqlite"\n\n[facilities.near]\nkind = "local"\nfsync = false\n'
     assert file.stat().st_mode & 0o777 == 0o600
-    again = bench.do("facility", "add", "near", "local")
-    assert again.returncode == 2
+    again = bench.here("facility", "add", "near", "local")
+    assert again.exit_code == 2
     assert "there is a facility near already" in again.stderr
 
 
@@ -67,12 +67,12 @@ def test_what_is_wrong_is_said_and_nothing_is_written(bench: Any) -> None:
         (("any", "local"), "cannot name a facility"),
         (("Far", "local"), "cannot name a facility"),
     ]:
-        done = bench.do("facility", "add", *words)
-        assert done.returncode == 2, words
+        done = bench.here("facility", "add", *words)
+        assert done.exit_code == 2, words
         assert said in done.stderr, done.stderr
         assert not (bench.path / "home/firstlight.toml").exists()
-    done = bench.do("facility", "check", "nowhere")
-    assert done.returncode == 2
+    done = bench.here("facility", "check", "nowhere")
+    assert done.exit_code == 2
     assert "there are: local" in done.stderr
 
 
@@ -84,7 +84,7 @@ def test_a_probe_that_fails_says_why(bench: Any) -> None:
     told = json.loads(done.stdout)
     assert told["right"] is False
     assert told["failure"]["message"]
-    read = bench.do("facility", "check", "local")
+    read = bench.here("facility", "check", "local")
     assert "the probe was not performed" in read.stdout
     # What is wrong comes with advice, and what is right is left out.
     assert "Free it, correct its permissions" in " ".join((read.stdout + read.stderr).split())
@@ -92,7 +92,7 @@ def test_a_probe_that_fails_says_why(bench: Any) -> None:
 
 
 def test_the_doctor_says_what_is_wrong_and_the_list_that_it_is_down(bench: Any) -> None:
-    assert bench.do("facility", "doctor", "local").returncode == 0
+    assert bench.here("facility", "doctor", "local").exit_code == 0
     (bench.path / "home").mkdir(exist_ok=True)
     (bench.path / "home/facilities").write_text("a file where a directory must be")
     done = bench.do("facility", "doctor", "local", "--json")
@@ -106,7 +106,7 @@ def test_the_doctor_says_what_is_wrong_and_the_list_that_it_is_down(bench: Any) 
 
 
 def test_a_probe_that_does_not_come_to_its_turn_is_cancelled(bench: Any) -> None:
-    assert bench.do("facility", "add", "near", "local", "slots=1").returncode == 0
+    assert bench.here("facility", "add", "near", "local", "slots=1").exit_code == 0
     (bench.path / "long.yaml").write_text(LONG)
     bench.begin("run", "long.yaml", "--facility", "near", "--no-report")
     bench.until(lambda: (bench.path / "busy").exists())
@@ -125,8 +125,7 @@ def test_files_go_in_and_come_out_of_a_campaign(bench: Any) -> None:
     (bench.path / "files.yaml").write_text(CAMPAIGN)
     done = bench.do("run", "files.yaml", "--no-report")
     assert done.returncode == 0, done.stderr
-    log = [json.loads(line) for line in bench.do("log", "files", "--json").stdout.splitlines()]
-    ended = [e["measured"] for e in log if e["kind"] == "ActionSucceeded"]
+    ended = [e["measured"] for e in bench.facts("files") if e["kind"] == "ActionSucceeded"]
     assert [m["observations"][0]["value"] for m in ended] == [3.0] * 3
     (digest,) = {m["assets"][0]["digest"] for m in ended}
     kept = bench.path / "home/assets/sha256" / digest[7:9] / digest[7:]

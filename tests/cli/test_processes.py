@@ -25,10 +25,6 @@ asyncio.run(interruptible(Here(False, None, False), stubborn()))
 """
 
 
-def facts(bench: Bench, id: str = "slow") -> list[dict[str, object]]:
-    return [json.loads(line) for line in bench.do("log", id, "--json").stdout.splitlines()]
-
-
 def test_ctrl_c_lays_down_and_resume_loses_and_repeats_nothing(bench: Bench) -> None:
     run = bench.begin("run", "slow.yaml", "--no-report")
     bench.until(lambda: len(bench.performed()) >= 4)
@@ -37,7 +33,7 @@ def test_ctrl_c_lays_down_and_resume_loses_and_repeats_nothing(bench: Bench) -> 
     assert run.returncode == 3, said
     assert "firstlight resume slow" in said
     assert "Traceback" not in said
-    last = facts(bench)[-1]
+    last = bench.facts()[-1]
     assert (last["kind"], last["reason"]) == ("RunEnded", "interrupted")
     standing = bench.read("show", "slow")
     assert standing["state"] == "interrupted"
@@ -46,7 +42,7 @@ def test_ctrl_c_lays_down_and_resume_loses_and_repeats_nothing(bench: Bench) -> 
     resumed = bench.do("resume", "slow", "--no-report")
     assert resumed.returncode == 0, resumed.stderr
     assert bench.read("show", "slow")["state"] == "closed"
-    ended = [f["action"] for f in facts(bench) if f["kind"] == "ActionSucceeded"]
+    ended = [f["action"] for f in bench.facts() if f["kind"] == "ActionSucceeded"]
     assert len(ended) == len(set(ended)) == 10
     assert len(bench.performed()) == len(set(bench.performed())) == 10
 
@@ -80,8 +76,8 @@ def test_a_second_ctrl_c_leaves_at_once(tmp_path: Path) -> None:
 def test_pause_resume_and_stop_reach_the_process_that_runs_it(bench: Bench) -> None:
     run = bench.begin("run", "slow.yaml", "--trials", "400")
     bench.until(lambda: len(bench.performed()) >= 2)
-    held = bench.do("resume", "slow")
-    assert held.returncode == 4
+    held = bench.here("resume", "slow")
+    assert held.exit_code == 4
     assert "is being run by" in held.stderr
     assert bench.read("pause", "slow", "--reason", "lunch") == {"campaign": "slow", "state": "paused"}
     # What was designed ahead stays where it is, and what ran comes to its end.
@@ -95,13 +91,13 @@ def test_pause_resume_and_stop_reach_the_process_that_runs_it(bench: Bench) -> N
     out, err = run.communicate(timeout=PATIENCE)
     assert run.returncode == 0, err
     assert "closed: seen enough" in out
-    assert bench.do("stop", "slow").returncode == 5
+    assert bench.here("stop", "slow").exit_code == 5
 
 
 def test_cancel_ends_what_runs(bench: Bench) -> None:
     (bench.path / "mine.py").write_text("import time\ndef look(point):\n    time.sleep(60)\n")
     run = bench.begin("run", "slow.yaml", "--no-report")
-    bench.until(lambda: any(f["kind"] == "ActionAccepted" for f in facts(bench)))
+    bench.until(lambda: any(f["kind"] == "ActionAccepted" for f in bench.facts()))
     assert bench.do("cancel", "slow").returncode == 0
     run.communicate(timeout=PATIENCE)
     assert run.returncode == 0
@@ -113,14 +109,14 @@ def test_an_approval_from_another_process_wakes_the_loop(bench: Bench) -> None:
     two = CAMPAIGN.replace("trials: 10", "trials: 2").replace("evaluate: mine:look", asked)
     (bench.path / "slow.yaml").write_text(two)
     run = bench.begin("run", "slow.yaml", "--no-report")
-    bench.until(lambda: "slow" in bench.do("list").stdout and len(bench.read("approvals")["waiting"]) == 2)
+    bench.until(lambda: "slow" in bench.here("list").stdout and len(bench.read("approvals")["waiting"]) == 2)
     assert bench.read("show", "slow")["state"] == "waiting"
     first = bench.read("approvals", "slow")["waiting"][0]
     assert (first["status"], first["question"]) == ("escalated", "Is the hood closed?")
-    ambiguous = bench.do("approve", "slow", "evaluate")
-    assert ambiguous.returncode == 2
+    ambiguous = bench.here("approve", "slow", "evaluate")
+    assert ambiguous.exit_code == 2
     assert "1.evaluate, 2.evaluate" in ambiguous.stderr
-    assert bench.do("refuse", "slow", "7", "--reason", "x").returncode == 2
+    assert bench.here("refuse", "slow", "7", "--reason", "x").exit_code == 2
     assert bench.read("approve", "slow", "1", "--note", "it is") == {
         "campaign": "slow", "action": "slow.1.evaluate", "decision": "approved",
     }  # fmt: skip
@@ -129,7 +125,7 @@ def test_an_approval_from_another_process_wakes_the_loop(bench: Bench) -> None:
     assert run.returncode == 0
     assert "failed: refused  too hot" in out
     assert len(bench.performed()) == 1
-    assert bench.do("approve", "slow", "1").returncode == 5
+    assert bench.here("approve", "slow", "1").exit_code == 5
 
 
 def test_watch_tells_every_fact_once(bench: Bench) -> None:
@@ -143,10 +139,10 @@ def test_watch_tells_every_fact_once(bench: Bench) -> None:
     assert [f["seq"] for f in seen] == list(range(1, len(seen) + 1))
     assert any(f["kind"] == "CampaignClosed" for f in seen)
     *ran, summary = [json.loads(line) for line in out.splitlines()]
-    assert ran == facts(bench)
+    assert ran == bench.facts()
     assert ran[: len(seen)] == seen
     assert summary["kind"] == "summary"
     assert summary["standing"]["state"] == "closed"
     assert summary["standing"]["trials"] == 10
-    later = bench.do("watch", "slow", "--json", "--after", "5").stdout.splitlines()
+    later = bench.here("watch", "slow", "--json", "--after", "5").stdout.splitlines()
     assert json.loads(later[0])["seq"] == 6

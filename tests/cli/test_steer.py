@@ -5,9 +5,8 @@ import signal
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
-from firstlight.cli import Exit, cli
+from firstlight.cli import Exit
 
 from .conftest import PATIENCE, Bench
 
@@ -23,10 +22,6 @@ strategy: random
 evaluate: mine:look
 parallel: 2
 """
-
-
-def facts(bench: Bench) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in bench.do("log", "slow", "--json").stdout.splitlines()]
 
 
 def proposed(known: list[dict[str, Any]], since: str) -> list[dict[str, Any]]:
@@ -58,14 +53,14 @@ def test_a_campaign_that_runs_is_steered_from_another_terminal(steered: Bench) -
     assert shown["forbidden"] == [{"type": "forbid", "ranges": {"x": [0.2, 1.0]}, "values": {"solvent": ["THF"]}}]
     assert shown["rejected"] == [{"trial": "slow.2", "reason": "a bubble"}]
     assert (shown["spent"]["trials_limit"], shown["spent"]["cost_limit"]) == (last, 120.0)
-    assert "x 0.2 to 1, solvent THF" in steered.do("show", "slow").stdout
+    assert "x 0.2 to 1, solvent THF" in steered.here("show", "slow").stdout
     out, err = run.communicate(timeout=PATIENCE)
     assert run.returncode == 0, err
     for line in ("forbidden: x 0.2 to 1, solvent THF (it foams)", "requested: x=0.9, solvent=DMF (a hunch)",
                  "trial 2 marked as bad: a bubble", f"changed: {last} trials, cost 120 USD, 1 h 00 min"):  # fmt: skip
         assert line in out
 
-    known = facts(steered)
+    known = steered.facts()
     later = proposed(known, "RegionForbidden")
     assert later
     assert not [f["point"] for f in later if f["point"]["x"] >= 0.2 and f["point"]["solvent"] == "THF"]
@@ -77,8 +72,8 @@ def test_a_campaign_that_runs_is_steered_from_another_terminal(steered: Bench) -
     shown = steered.read("show", "slow")
     assert (shown["state"], shown["spent"]["trials"], shown["trials"]) == ("closed", last, last)
 
-    refused = steered.do("budget", "slow", "--trials", "2000", "--json")
-    assert refused.returncode == Exit.REFUSED
+    refused = steered.here("budget", "slow", "--trials", "2000", "--json")
+    assert refused.exit_code == Exit.REFUSED
     assert "slow is closed (trials spent)" in json.loads(refused.stderr)["error"]["message"]
     # The dataset has all that was performed, with the mark and the correction.
     exported = steered.read("export", "slow", "--as", "json", "-o", str(steered.path / "out.json"))
@@ -87,8 +82,8 @@ def test_a_campaign_that_runs_is_steered_from_another_terminal(steered: Bench) -
     assert records["slow.2"]["rejected"] == "a bubble"
     assert records["slow.1"]["rejected"] is None
     assert (records["slow.1"]["x.as_run"], records["slow.1"]["y"]) == (0.51, 0.7)
-    report = steered.do("report", "slow", "--json")
-    assert report.returncode == 0, report.stderr
+    report = steered.here("report", "slow", "--json")
+    assert report.exit_code == 0, report.stderr
 
 
 def test_a_campaign_that_nobody_runs_is_steered_too_and_every_slip_is_told(steered: Bench) -> None:
@@ -97,14 +92,11 @@ def test_a_campaign_that_nobody_runs_is_steered_too_and_every_slip_is_told(steer
     run.send_signal(signal.SIGINT)
     run.communicate(timeout=PATIENCE)
 
-    def do(*words: str) -> Any:
-        return CliRunner().invoke(cli, list(words), env={"FIRSTLIGHT_HOME": str(steered.path / "home")})
-
     def slip(code: Exit, said: str, *words: str) -> None:
-        done = do(*words)
+        done = steered.here(*words)
         assert (done.exit_code, done.stdout) == (code, ""), done.stderr
         assert said in done.stderr, done.stderr
-        assert json.loads(do(*words, "--json").stderr)["error"]["code"] == code
+        assert json.loads(steered.here(*words, "--json").stderr)["error"]["code"] == code
 
     bad, refused = Exit.BAD_INPUT, Exit.REFUSED
     slip(bad, "name every parameter and its value", "inject", "slow")
@@ -125,16 +117,16 @@ def test_a_campaign_that_nobody_runs_is_steered_too_and_every_slip_is_told(steer
     slip(refused, "counted in USD, not in EUR", "budget", "slow", "--cost", "5 EUR")
     slip(bad, "did you mean 'slow'?", "forbid", "slwo", "x=0..1")
 
-    assert "firstlight resume slow" in do("forbid", "slow", "x=..0.5").stdout
-    assert do("reject", "slow", "1", "--reason", "a leak").exit_code == 0
-    assert do("restore", "slow", "1", "--reason", "no leak").exit_code == 0
-    assert do("allow", "slow", "x=..0.5").exit_code == 0
-    assert do("forbid", "slow", "x=0.5..").exit_code == 0
+    assert "firstlight resume slow" in steered.here("forbid", "slow", "x=..0.5").stdout
+    assert steered.here("reject", "slow", "1", "--reason", "a leak").exit_code == 0
+    assert steered.here("restore", "slow", "1", "--reason", "no leak").exit_code == 0
+    assert steered.here("allow", "slow", "x=..0.5").exit_code == 0
+    assert steered.here("forbid", "slow", "x=0.5..").exit_code == 0
     last = steered.read("show", "slow")["spent"]["trials"] + 6
-    assert steered.do("budget", "slow", "--trials", str(last), "--cost", "none").returncode == 0
+    assert steered.here("budget", "slow", "--trials", str(last), "--cost", "none").exit_code == 0
     resumed = steered.do("resume", "slow", "--no-report")
     assert resumed.returncode == 0, resumed.stderr
-    known = facts(steered)
+    known = steered.facts()
     later = proposed(known, "RegionForbidden")
     assert later
     assert all(f["point"]["x"] < 0.5 for f in later)

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
 from firstlight import core, plugins
-from firstlight.cli import Exit, cli
+from firstlight.cli import Exit
 from firstlight.cli._output import Here, Problem, explain
 from firstlight.cli._spec import LONGER
 from firstlight.cli._verb import _perform
@@ -22,7 +21,7 @@ BAD = sorted((Path(__file__).parents[1] / "bad").glob("*.yaml"))
 
 
 def do(bench: Bench, *words: str) -> Any:
-    return CliRunner().invoke(cli, list(words), env={"FIRSTLIGHT_HOME": str(bench.path / "home")})
+    return bench.here(*words)
 
 
 @pytest.fixture

@@ -192,7 +192,7 @@ def test_a_running_campaign_is_shown_with_its_jobs(bench: Bench) -> None:
     job = next(job for job in document["jobs"] if job["state"] == "active")
     assert job["facility"] == "local"
     assert job["native"].startswith("process ")
-    shown = bench.do("show", "slow").stdout
+    shown = bench.here("show", "slow").stdout
     assert "node-hours" in shown
     bench.do("stop", "slow")
     bench.until(lambda: bench.read("show", "slow")["state"] == "closed")
@@ -202,7 +202,7 @@ def test_a_running_campaign_is_shown_with_its_jobs(bench: Bench) -> None:
 def test_any_facility_is_chosen_by_the_coordinator(bench: Bench) -> None:
     done = bench.do("run", "slow.yaml", "--facility", "any", "--trials", "2", "--no-report")
     assert done.returncode == 0, done.stderr
-    assert "1.evaluate goes to local: free now" in bench.do("log", "slow").stdout
+    assert "1.evaluate goes to local: free now" in bench.here("log", "slow").stdout
 
 
 def test_lines_say_what_had_to_move() -> None:

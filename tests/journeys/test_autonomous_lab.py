@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 for module in ("sila2", "asyncua", "p4p"):
     pytest.importorskip(module)
 
+from firstlight.cli import cli  # noqa: E402
 from firstlight.facilities.lab.twin import control  # noqa: E402
 
 ID = "autonomous-lab"
@@ -28,6 +30,13 @@ def firstlight(home: Path, *words: str) -> str:
     done = subprocess.run(command(home, *words), capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, (words, done.stdout, done.stderr)
     return done.stdout
+
+
+def read(home: Path, *words: str) -> Any:
+    """The same with --json, in this process: whoever looks again and again need not wait for another one to begin."""
+    done = CliRunner().invoke(cli, [*words, "--json", "--data-dir", str(home)])
+    assert done.exit_code == 0, (words, done.output)
+    return json.loads(done.stdout)
 
 
 def left(home: Path) -> list[str]:
@@ -60,7 +69,7 @@ def look(home: Path, twin: Path, action: str) -> str:
     state = control.state(twin)
     if state["busy"]:
         return ""
-    where = {s["id"]: s["location"] for s in json.loads(firstlight(home, "lab", "stock", "--json"))["samples"]}
+    where = {s["id"]: s["location"] for s in read(home, "lab", "stock")["samples"]}
     trial, number = action.rpartition(".")[0], re.search(r"-(\d+)$", name)
     well = where[f"{trial}-{number[1]}" if number else trial]
     plate = well.partition("/")[0]
@@ -80,8 +89,7 @@ def look(home: Path, twin: Path, action: str) -> str:
 def attend(home: Path, twin: Path) -> list[str]:
     """One round of the person."""
     said: list[str] = []
-    waiting: dict[str, Any] = json.loads(firstlight(home, "attend", "--json"))
-    for one in waiting["waiting"]:
+    for one in read(home, "attend")["waiting"]:
         if one["status"] == "lost" and (word := look(home, twin, one["action"])):
             done = subprocess.run(command(home, "attend", ID, one["action"], word), capture_output=True, check=False)
             said += [word] * (done.returncode == 0)
@@ -108,7 +116,7 @@ def test_a_campaign_through_faults_ends_and_accounts_for_every_sample(home: Path
             running.wait()
     assert running.returncode == 0, (home / "run.log").read_text()[-3000:]
     assert said, "nothing was in doubt"
-    assert json.loads(firstlight(home, "show", ID, "--json"))["state"] == "closed"
+    assert read(home, "show", ID)["state"] == "closed"
     report = next((home / "reports").glob(f"{ID}*/report.html")).read_text()
     found = re.search(r"([\d,]+) planned = (\d+) measured \+ (\d+) failed.*? \+ (\d+) discarded\.", report)
     assert found, "the report does not account for the samples"

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
@@ -42,14 +43,15 @@ def pool(direction: Direction) -> core.CampaignSpec:
 
 
 # Three suggestions of each of them for every kind of space take minutes: FIRSTLIGHT_HEAVY=1 asks for all.
-SOME = [s for s in SPECS if os.environ.get("FIRSTLIGHT_HEAVY") or s.id in ("mixed", "mixture", "pool", "several goals")]
+HEAVY = bool(os.environ.get("FIRSTLIGHT_HEAVY"))
+SOME = [s for s in SPECS if HEAVY or s.id in ("mixed", "mixture", "pool", "several goals")]
 
 
 class PeerContract(StrategyContract):
     """The contract, and that what it is told moves it the right way."""
 
-    conditions = StrategyContract.conditions if os.environ.get("FIRSTLIGHT_HEAVY") else ((0.1, 3),)
-    several = StrategyContract.several if os.environ.get("FIRSTLIGHT_HEAVY") else 1
+    conditions = StrategyContract.conditions if HEAVY else ((0.1, 3),)
+    several = StrategyContract.several if HEAVY else 1
 
     @pytest.mark.parametrize("spec", SOME, ids=lambda s: s.id)
     def test_the_same_arguments_give_the_same_points(self, spec: core.CampaignSpec) -> None:
@@ -69,6 +71,25 @@ class PeerContract(StrategyContract):
         assert np.mean([hill(r.point) for r in rows[-5:]]) > good
 
 
+class Hasty(PeerContract):
+    """Of those that are built on BoTorch: its own aid for tests ends fits and searches after two steps.
+
+    What they find need not be good to be legal, new and the same again. Whether it is good is asked of them in earnest.
+    Nor need points under sums be drawn evenly: ten thousand steps of a random walk go before each of them.
+    """
+
+    @pytest.fixture(autouse=True)
+    def hasty(self, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+        if HEAVY or request.function.__name__ == "test_it_goes_where_it_is_better":
+            yield
+            return
+        sampling = vendor("botorch.utils.sampling", "botorch")
+        walk = sampling.sample_polytope
+        monkeypatch.setattr(sampling, "sample_polytope", lambda *args, n0, **more: walk(*args, n0=min(n0, 100), **more))
+        with vendor("botorch.test_utils.mock", "botorch").mock_optimize_context_manager(force=True):
+            yield
+
+
 def needs(module: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(importlib.util.find_spec(module) is None, reason=f"{module} is not installed here")
 
@@ -82,19 +103,19 @@ class TestOptuna(PeerContract):
 # The others learn from the twelve trials of the contract and choose the first twelve without a model, from few starts:
 # an honest suggestion takes seconds where there are names and constraints.
 @needs("baybe")
-class TestBayBE(PeerContract):
+class TestBayBE(Hasty):
     def make(self) -> core.Strategy:
         return BayBE(initial=12, restarts=1, samples=4, configurations=2, subsets=1)
 
 
 @needs("botorch")
-class TestBoTorch(PeerContract):
+class TestBoTorch(Hasty):
     def make(self) -> core.Strategy:
         return BoTorch(initial=12, restarts=1, samples=8, draws=8, steps=50)
 
 
 @needs("ax")
-class TestAx(PeerContract):
+class TestAx(Hasty):
     def make(self) -> core.Strategy:
         return Ax(initial=12, restarts=1, samples=8)
 

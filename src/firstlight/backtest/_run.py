@@ -8,7 +8,6 @@ from typing import Literal
 import msgspec
 import numpy as np
 from msgspec.structs import replace
-from scipy.stats import spearmanr
 
 from firstlight import core
 
@@ -194,6 +193,8 @@ def _same_experiments(pool: Pool, other: Pool) -> bool:
     column = other.observables.index(pool.observables[0])
     told = np.array([(pool.means[i, 0], other.means[j, column]) for i, j in shared])
     told = told[~np.isnan(told).any(axis=1)]
+    from scipy.stats import spearmanr  # noqa: PLC0415  scipy.stats takes as long to load as all else here.
+
     return len(told) > 2 and bool(spearmanr(told[:, 0], told[:, 1]).statistic >= SAME)
 
 

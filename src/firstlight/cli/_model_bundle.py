@@ -11,15 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 import typer
 from rich.console import Group, RenderableType
-from rich.markdown import Markdown
 from rich.prompt import Confirm
 from rich.table import Table
-from rich.text import Text
 
 from . import _parts as parts
 from . import _words as words
 from ._model import known, version_document
-from ._model_show import lines, printable
+from ._model_show import card_shown, lines, printable
 from ._output import Exit, Here, Problem, columns
 from ._verb import open_app, settings
 
@@ -262,5 +260,4 @@ def _shown(here: Here, bundle: "Bundle", origin: str, card: str) -> RenderableTy
         "gate": "reached" if made.verdict.passed else "; ".join(made.verdict.reasons),
         "files": words.plural(len(bundle.files), "file"),
     })  # fmt: skip
-    shown = [Markdown(card) if here.live else Text(card), Text("")] if card else []
-    return Group(*shown, table)
+    return Group(*card_shown(here, card), table)

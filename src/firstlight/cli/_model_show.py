@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 import typer
 from rich.console import Group, RenderableType
-from rich.markdown import Markdown
 from rich.table import Table
 from rich.text import Text
 
@@ -45,9 +44,8 @@ async def show(here: Here, model: Model, alias: Alias = "production") -> None:
         "history": [msgspec.to_builtins(entry) for entry in entries], "card": card,
     }  # fmt: skip
     parts_shown: list[RenderableType] = [_facts(version, state), Text("")]
-    if card:
-        parts_shown += [Markdown(card) if here.live else Text(card), Text("")]
     parts_shown += [
+        *card_shown(here, card),
         scores_table(version),
         Text(""),
         _gate(version, verdict, state, alias),
@@ -93,6 +91,17 @@ def scores_table(version: "Version") -> Table:
     for name, value in made.forgetting.items():
         table.add_row(f"{name} on what its parent could do", words.number(value))
     return table
+
+
+def card_shown(here: Here, card: str) -> list[RenderableType]:
+    """A card in the shapes that it asks for where there is a screen, and elsewhere as it was written."""
+    if not card:
+        return []
+    if not here.live:
+        return [Text(card), Text("")]
+    from rich.markdown import Markdown  # noqa: PLC0415  It brings a parser, which few commands need.
+
+    return [Markdown(card), Text("")]
 
 
 def card_of(registry: "Registry", version: "Version") -> tuple[str, str]:

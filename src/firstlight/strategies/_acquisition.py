@@ -2,7 +2,6 @@
 
 import numpy as np
 from scipy.special import erfcx, log_ndtr, logsumexp, ndtr, ndtri
-from scipy.stats import qmc
 
 from firstlight import core
 
@@ -47,6 +46,8 @@ def log_kept(belief: Belief, bound: core.OutcomeConstraint) -> Array:
 
 def normals(count: int, d: int) -> Array:
     """A fixed low-discrepancy sample of N(0, 1)^d, (count, d); `count` a power of two."""
+    from scipy.stats import qmc  # noqa: PLC0415  scipy.stats takes as long to load as all else here.
+
     return np.asarray(ndtri(qmc.Sobol(d, scramble=True, rng=np.random.default_rng(1)).random(count)))
 
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 from scipy.special import logsumexp
-from scipy.stats import chi2
 
 from firstlight import core
 
@@ -173,6 +172,8 @@ def _variances(ok: Sequence[tuple[core.Row, core.Seen]], name: str) -> Array:
         return known
     scatter = np.array([np.var(np.clip([o.value for o in several[i]], -HUGE, HUGE), ddof=1) for i in bare])
     counts = np.array([len(several[i]) for i in bare])
+    from scipy.stats import chi2  # noqa: PLC0415  scipy.stats takes as long to load as all else here.
+
     # Their median, as a variance: one trial that scatters widely says little of the others.
     freedom = float(np.median(counts - 1))
     pooled = float(np.median(scatter)) * freedom / float(chi2.median(freedom))

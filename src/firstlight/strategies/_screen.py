@@ -10,7 +10,6 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 from msgspec.structs import replace
-from scipy.stats import rankdata
 
 from firstlight import core
 
@@ -327,6 +326,8 @@ def _milestones(count: int) -> list[int]:
 
 def _fisher(a: Array, b: Array) -> float:
     """Fisher's transformation of Spearman's rank correlation; 0 where one of both is all the same."""
+    from scipy.stats import rankdata  # noqa: PLC0415  scipy.stats takes as long to load as all else here.
+
     x, y = rankdata(a), rankdata(b)
     if np.ptp(x) == 0 or np.ptp(y) == 0:
         return 0.0

@@ -5,7 +5,6 @@ import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from scipy.stats import qmc
 
 from firstlight import core
 
@@ -90,6 +89,8 @@ class Sobol:
 
 def sobol(d: int, n: int, seed: int) -> Array:
     """The first n points of the sequence that a seed scrambles, (n, d)."""
+    from scipy.stats import qmc  # noqa: PLC0415  scipy.stats takes as long to load as all else here.
+
     whole = 2 ** math.ceil(math.log2(max(n, 1)))
     return np.asarray(qmc.Sobol(d, scramble=True, rng=generator(seed, 1)).random(whole))[:n]
 

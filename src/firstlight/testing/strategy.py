@@ -216,8 +216,11 @@ def pend(results: core.Results, points: Sequence[core.Point]) -> core.Results:
     return core.Results(rows=results.rows, pending=rows)
 
 
+_histories: dict[tuple[type, str, int], tuple[core.Point, ...]] = {}
+
+
 class StrategyContract:
-    """Give `make`, a new instance of the strategy.
+    """Give `make`, a new instance of the strategy: the same one in every test of a class.
 
     `stochastic = False` where its seed is not used; `covers = False` where it may have no point to offer
     in a space that has some (a grid that a constraint slips through).
@@ -237,14 +240,17 @@ class StrategyContract:
         return [p.point for p in self.make().propose(spec, results, count, seed)]
 
     def history(self, spec: core.CampaignSpec, length: int = 12) -> list[core.Point]:
-        """Points that the strategy itself proposes, a few at a time."""
-        points: list[core.Point] = []
-        while len(points) < length:
-            more = self.points(spec, tried(spec, points), min(4, length - len(points)), len(points))
-            if not more:
-                break
-            points += more
-        return points
+        """Points that the strategy itself proposes, a few at a time: worked out once for all tests of a class."""
+        asked = (type(self), repr(spec), length)
+        if asked not in _histories:
+            points: list[core.Point] = []
+            while len(points) < length:
+                more = self.points(spec, tried(spec, points), min(4, length - len(points)), len(points))
+                if not more:
+                    break
+                points += more
+            _histories[asked] = tuple(points)
+        return list(_histories[asked])
 
     @pytest.mark.parametrize("spec", SPECS, ids=lambda s: s.id)
     def test_points_are_legal_new_and_no_more_than_asked(self, spec: core.CampaignSpec) -> None:
@@ -269,6 +275,8 @@ class StrategyContract:
         first = list(strategy.propose(spec, results, self.several, 5))
         again = list(strategy.propose(replace(spec), results, self.several, 5))
         assert first == again == list(self.make().propose(spec, results, self.several, 5))
+        for p in first:
+            check_point(spec, p.point)
 
     def test_what_is_said_of_a_point_can_be_recorded(self) -> None:
         for spec in (SPECS[3], SPECS[-1]):
