@@ -21,15 +21,15 @@ test peers test-computers test-data test-lab test-paper test-models test-decisio
 
 test: $(VENV)/dev.stamp  ## Pass the tests
 	$(MAKE) --no-print-directory -j4 $(OTHERS)
-	$(MAKE) --no-print-directory -j4 --output-sync=target test-computers test-rest test-data test-decisions test-models peers
-	$(MAKE) --no-print-directory -j2 --output-sync=target test-lab test-paper
+	$(MAKE) --no-print-directory -j4 --output-sync=target test-computers test-rest test-data test-decisions test-models test-paper peers
+	$(MAKE) --no-print-directory test-lab
 
 # Environments of other people's software, against which tests run.
 OTHERS := setup-peers setup-instruments setup-madsci setup-queueserver setup-fabric
 # Tests of batch systems and pilots wait most of the time, and the others work: side by side they take half as long.
 COMPUTERS := tests/facilities/slurm tests/facilities/pilots tests/facilities/iri tests/journeys/test_anywhere.py
-# Tests of instruments run many servers at once, which must answer in time: beside them run only those of laboratories on
-# paper, which have no server, and wait most of the time.
+# Tests of instruments run many servers at once, which must answer in time: nothing else runs beside them. Those of
+# laboratories on paper have no server, and run with all others.
 LAB := tests/facilities/lab tests/cli/test_lab.py tests/journeys/test_autonomous_lab.py docs/how-to/connect-an-instrument.md
 PAPER := $(addprefix tests/facilities/lab/test_,lab.py lab_campaign.py human.py plan.py store.py twin_world.py)
 # Tests of data wait for servers and validators of others.
