@@ -23,16 +23,16 @@ APART = 2.6
 Rng = np.random.Generator
 
 
-def archive(seed: int) -> tuple[list[Any], list[str]]:
-    """All frames that the laboratory has kept (about 500), and of which run each is.
+def archive(seed: int, room: int = 50) -> tuple[list[Any], list[str]]:
+    """All frames that the laboratory has kept, and of which run each is.
 
-    Of each of its six alloys: a long run of molecular dynamics at 300 K, which is what such a cluster works at, a short
-    one at 900 K, all steps of two relaxations of a search for the best shape, and an atom that is torn off. Every run
-    is of a cluster of its own, and its frames are as alike as frames of one run are.
+    Of each of its six alloys: a long run of molecular dynamics at 300 K (so many frames), which is what such a cluster
+    works at, a short one at 900 K, all steps of two relaxations of a search for the best shape, and an atom that is
+    torn off. Every run is of a cluster of its own, and its frames are as alike as frames of one run are.
     """
     rng, found, runs = np.random.default_rng([seed, 0]), list[Any](), list[str]()
     for metals in WORKED_ON:
-        for kind, frames in (("room", 50), ("hot", 10), ("search", 12), ("search", 12), ("torn", 7)):
+        for kind, frames in (("room", room), ("hot", 10), ("search", 12), ("search", 12), ("torn", 7)):
             new = MAKE[kind](rng, metals, frames)
             found += new
             runs += [f"{''.join(metals)} {kind}"] * len(new)

@@ -1,6 +1,6 @@
 """Errors of a potential against how many structures were labelled, and which.
 
-    OMP_NUM_THREADS=1 python benchmarks/potential.py --keep DIR [--out FILE] [--part fine|choice|even] [--quick]
+    OMP_NUM_THREADS=1 python benchmarks/potential.py --keep DIR [--out FILE] [--part fine|choice|long|even] [--quick]
 
 Clusters of alloys, labelled by effective medium theory (see _clusters.py, which says what is in the pool and the test).
 
@@ -9,6 +9,7 @@ fine    CHGNet fine-tuned, from scratch and as it comes; fine-tuned with what ke
 choice  Labels chosen by `next_labels` against labels drawn at random, and against a person's rule, as many of each run:
         of what a laboratory has on its disks, judged by what it wants. The first labels are drawn at random every time;
         then the potential that was trained on those that there are asks for as many again, and so on.
+long    The same of a laboratory whose runs at 300 K were four times as long, so that more of what it has is alike.
 even    The same of a pool that is drawn exactly as the test is, so that nothing in it is rare.
 
 Every network is trained from CHGNet's own weights. What --keep has already is not computed again; each line tells how
@@ -182,10 +183,11 @@ def compared(bench: Bench, part: str, ways: Sequence[str], sizes: Sequence[int],
 
 def pool_of(bench: Bench, part: str, seed: int) -> tuple[list[Any], list[str]]:
     """Structures, and of which run each is."""
-    if part == "choice":
-        images, runs = bench.images(f"archive {seed}", lambda: archive(seed))
-    else:
+    if part == "even":
         images, runs = bench.images(f"even {seed}", lambda: (wanted(seed, 7), [""] * 252))
+    else:
+        frames = {"choice": 50, "long": 200}[part]
+        images, runs = bench.images(f"archive {frames} {seed}", lambda: archive(seed, frames))
     return images[:: bench.args.thin], runs[:: bench.args.thin]
 
 
@@ -252,13 +254,15 @@ def times(ratio: float, sizes: Sequence[int], size: int) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="two minutes: fewer steps, sizes and seeds")
-    parser.add_argument("--part", choices=("fine", "choice", "even"), action="append", help="all, if none is named")
+    parser.add_argument(
+        "--part", choices=("fine", "choice", "long", "even"), action="append", help="all, if none is named"
+    )
     parser.add_argument("--keep", type=Path, help="where models and scores are kept, to go on with")
     parser.add_argument("--out", type=Path, help="write the tables there, as Markdown")
-    parser.add_argument("--steps", type=int, default=2000, help="of the parts choice and even")
+    parser.add_argument("--steps", type=int, default=2000, help="of all parts but fine")
     parser.add_argument("--fine-steps", type=int, default=300)
     parser.add_argument("--rate", type=float, default=1e-3)
-    parser.add_argument("--ways", nargs="+", choices=WAYS_TO_CHOOSE, default=WAYS_TO_CHOOSE, help="of the part choice")
+    parser.add_argument("--ways", nargs="+", choices=WAYS_TO_CHOOSE, default=WAYS_TO_CHOOSE)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--each", type=int, default=3, help="of every kind of every alloy in the test")
     args = parser.parse_args()
@@ -271,11 +275,11 @@ def main() -> None:
     import torch
 
     torch.set_num_threads(1)
-    parts = args.part or ["choice", "even", "fine"]
-    few = min(2, args.seeds)
-    others = len(sizes) - 1
+    parts = args.part or ["choice", "long", "even", "fine"]
+    few, others = [way for way in args.ways if way != "by run"], len(sizes) - 1
     fits = {
-        "choice": args.seeds * (1 + len(args.ways) * others), "even": few * (1 + 2 * others),
+        "choice": args.seeds * (len(sizes) + (len(args.ways) - 1) * others),
+        **dict.fromkeys(("long", "even"), args.seeds * (len(sizes) + (len(few) - 1) * others)),
         "fine": sum(1 if options else len(fine_sizes) for _, _, options in WAYS),
     }  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
@@ -285,8 +289,7 @@ def main() -> None:
             if part == "fine":
                 lines += fine(bench, fine_sizes)
             else:
-                ways = args.ways if part == "choice" else WAYS_TO_CHOOSE[:2]
-                lines += compared(bench, part, ways, sizes, args.seeds if part == "choice" else few)
+                lines += compared(bench, part, args.ways if part == "choice" else few, sizes, args.seeds)
             if args.out:
                 args.out.write_text("\n".join(lines).strip() + "\n")
     print("\n".join(lines))
