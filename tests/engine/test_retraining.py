@@ -51,7 +51,7 @@ class Factory:
 
 
 class Versioned:
-    """Catalog: as many rows as were kept, each edition with an id of its own."""
+    """Catalog: the rows that the campaign knows to be kept, each edition with an id of its own."""
 
     def __init__(self) -> None:
         self.rows = set[str]()
@@ -61,7 +61,8 @@ class Versioned:
         return f"sha256:{row.trial}"
 
     async def publish(self, campaign: core.Campaign) -> tuple[str, str, int]:
-        return f"{campaign.spec.id}@{len(self.rows)}", "sha256:0", len(self.rows)
+        rows = len(self.rows - campaign.open.keys())
+        return f"{campaign.spec.id}@{rows}", "sha256:0", rows
 
 
 def spec(trials: int = 40, after: int = 3) -> core.CampaignSpec:

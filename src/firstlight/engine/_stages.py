@@ -142,7 +142,7 @@ class Stages:
                 async for fact in self._learn(trials, training):
                     yield fact
             case core.Publish():
-                _, published = await self._published()
+                _, _, published = await self._published()
                 if published is not None:
                     yield published
             case core.WatchClock(until=until):
@@ -162,14 +162,16 @@ class Stages:
         async for fact in self._proposed(proposals, asked):
             yield fact
 
-    async def _published(self) -> tuple[str, Fact | None]:
-        """The dataset of the rows so far, and the fact that says so, unless it is behind already."""
+    async def _published(self) -> tuple[str, tuple[str, ...], Fact | None]:
+        """The dataset of the rows so far, those of its trials that no model has learned from, and the fact that says
+        that it was published, unless it is behind already."""
         await self.recorder.on_disk()
-        fresh = self.campaign.unpublished
-        dataset, digest, rows = await self.ports.catalog.publish(self.campaign)
+        before = self.campaign
+        dataset, digest, rows = await self.ports.catalog.publish(before)
         # What a person put right meanwhile is not in it: it is published again.
-        current = self.campaign.unpublished == fresh and not self.campaign.amended
-        return dataset, core.DatasetPublished(dataset=dataset, digest=digest, rows=rows) if current else None
+        current = self.campaign.unpublished == before.unpublished and not self.campaign.amended
+        published = core.DatasetPublished(dataset=dataset, digest=digest, rows=rows) if current else None
+        return dataset, before.fresh, published
 
     async def _learn(self, trials: tuple[str, ...], training: str) -> AsyncIterator[Fact]:
         """A training is opened, which touches nothing yet; that it has begun is recorded, and then it is performed."""
@@ -177,7 +179,8 @@ class Stages:
         if learner is None:
             raise LookupError(f"campaign {spec.id} names a model, and there is no learner")
         if not training:
-            dataset, published = await self._published()
+            # There may be more by now than when it was decided on: they are in the dataset, and are not to count again.
+            dataset, trials, published = await self._published()
             if published is not None:
                 yield published
             try:

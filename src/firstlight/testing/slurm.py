@@ -132,7 +132,7 @@ class SlurmBox:
             self.start_controller()
             for node in self._nodes:
                 self._start_node(node)
-            self._until(self._all_up, "the nodes do not come up")
+            self.ready()
             self._stack = stack.pop_all()
         return self
 
@@ -147,6 +147,11 @@ class SlurmBox:
         if check and done.returncode:
             raise RuntimeError(f"{' '.join(command)}: exit code {done.returncode}: {done.stderr.strip()}")
         return done.stdout
+
+    def ready(self) -> None:
+        """Wait until all its nodes take jobs. A controller that was started again hears of them one after another, and
+        drains those whose jobs it does not know."""
+        self._until(self._all_up, "the nodes do not come up")
 
     # ------------------------------------------------------------------ what tests do to it
 
@@ -182,7 +187,7 @@ class SlurmBox:
     def restore(self, node: str) -> None:
         """Bring a lost node back, and wait until it takes jobs."""
         self._start_node(node)
-        self._until(self._all_up, f"{node} does not come back")
+        self.ready()
 
     def resume(self) -> None:
         """Have nodes serve again that the controller has drained, as one does whose state is older than its jobs."""

@@ -23,6 +23,7 @@ def slurm() -> Iterator[SlurmBox]:
 def bench(slurm: SlurmBox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     for name, value in slurm.environment.items():
         monkeypatch.setenv(name, value)
+    slurm.ready()
     yield Bench(tmp_path, slurm)
     slurm.run("scancel", "--state=PENDING", "--me")
     slurm.run("scancel", "--me")
