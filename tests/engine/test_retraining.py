@@ -51,13 +51,14 @@ class Factory:
 
 
 class Versioned:
-    """Catalog: the rows that the campaign knows to be kept, each edition with an id of its own."""
+    """Catalog: the rows that the campaign knows to be kept, each edition named by how many there are to learn from."""
 
     def __init__(self) -> None:
         self.rows = set[str]()
 
     async def ingest(self, campaign: core.Campaign, row: core.Row) -> str:
-        self.rows.add(row.trial)
+        if not row.failure:
+            self.rows.add(row.trial)
         return f"sha256:{row.trial}"
 
     async def publish(self, campaign: core.Campaign) -> tuple[str, str, int]:
@@ -97,6 +98,25 @@ def test_it_is_trained_after_so_many_new_trials_and_decides_from_then_on() -> No
     assert campaign.model == f"films:{len(begun) + 1}" and campaign.models == {"films": campaign.model}
     numbers = [int(given["films"].rpartition(":")[2]) for given in asking.given]
     assert numbers == sorted(numbers) and len(set(numbers)) >= 2 and len(campaign.fresh) < 3
+
+
+class SlowJournal(PaperJournal):
+    """A journal whose disk takes its time, while trials go on."""
+
+    async def append(self, lease: core.Lease, entry: core.Entry, mail: str = "") -> None:
+        await asyncio.sleep(0.002)
+        await super().append(lease, entry, mail)
+
+
+def test_what_came_in_while_a_training_was_opened_is_learned_from_once() -> None:
+    journal, factory = SlowJournal(), Factory(Shelf(films=1))
+    campaign = asyncio.run(ran(spec(after=1), made(journal, factory)))
+    begun = kinds(journal, core.TrainingBegun)
+    learned = [t for f in begun for t in f.trials]
+    assert len(begun) >= 2 and len(learned) == len(set(learned)) == campaign.succeeded - len(campaign.fresh)
+    # What counts as learned is what is in the dataset, no more and no less.
+    whole = [sum(len(f.trials) for f in begun[: n + 1]) for n in range(len(begun))]
+    assert factory.opened == [f"c1@{rows}" for rows in whole]
 
 
 def test_a_replay_is_given_the_version_that_was_used_then() -> None:
