@@ -11,26 +11,27 @@ TOGETHER := critical-materials biotechnology rna-design fission space quantum qe
 LEAN     := fusion analog
 APART    := cathodes lattice structure
 
-.PHONY: run test test-computers test-data test-lab test-paper test-models test-decisions test-rest check lint bench bench-compute domains setup setup-dev setup-peers setup-engines setup-instruments peers clean setup-madsci setup-queueserver setup-fabric setup-mlflow $(addprefix setup-,$(TOGETHER) $(LEAN) $(APART))
+.PHONY: run test test-computers test-data test-lab test-instruments test-paper test-models test-decisions test-rest check lint bench bench-compute domains setup setup-dev setup-peers setup-engines setup-instruments peers clean setup-madsci setup-queueserver setup-fabric setup-mlflow $(addprefix setup-,$(TOGETHER) $(LEAN) $(APART))
 
 run: $(VENV)/run.stamp  ## Run the critical-materials campaign, live, and write its report
 	$(BIN)/firstlight run critical-materials --trials 60 --parallel 4 --seed 1 --baseline 5 --data-dir $(HOME_)
 
 # Groups of tests run side by side: each works in one thread.
-test peers test-computers test-data test-lab test-paper test-models test-decisions test-rest: export OMP_NUM_THREADS := 1
+test peers test-computers test-data test-lab test-instruments test-paper test-models test-decisions test-rest: export OMP_NUM_THREADS := 1
 
 test: $(VENV)/dev.stamp  ## Pass the tests
 	$(MAKE) --no-print-directory -j4 $(OTHERS)
 	$(MAKE) --no-print-directory -j4 --output-sync=target test-computers test-rest test-data test-decisions test-models test-paper peers
-	$(MAKE) --no-print-directory test-lab
+	$(MAKE) --no-print-directory -j2 --output-sync=target test-lab test-instruments
 
 # Environments of other people's software, against which tests run.
 OTHERS := setup-peers setup-instruments setup-madsci setup-queueserver setup-fabric
 # Tests of batch systems and pilots wait most of the time, and the others work: side by side they take half as long.
 COMPUTERS := tests/facilities/slurm tests/facilities/pilots tests/facilities/iri tests/journeys/test_anywhere.py
-# Tests of instruments run many servers at once, which must answer in time: nothing else runs beside them. Those of
-# laboratories on paper have no server, and run with all others.
+# Tests of instruments run many servers at once, which must answer in time: nothing else runs beside them than their other
+# half, for they wait most of the time. Those of laboratories on paper have no server, and run with all others.
 LAB := tests/facilities/lab tests/cli/test_lab.py tests/journeys/test_autonomous_lab.py docs/how-to/connect-an-instrument.md
+INSTRUMENTS := $(addprefix tests/facilities/lab/test_,epics.py epics_base.py epics_iocs.py madsci.py opcua.py openapi.py owners.py)
 PAPER := $(addprefix tests/facilities/lab/test_,lab.py lab_campaign.py human.py plan.py store.py twin_world.py)
 # Tests of data wait for servers and validators of others.
 DATA := tests/catalog tests/cli/test_data.py tests/cli/test_datasets.py docs/how-to/share-data.md
@@ -58,7 +59,10 @@ test-rest: $(VENV)/dev.stamp
 	$(BIN)/pytest --durations=10 $(addprefix --ignore=,$(COMPUTERS) $(LAB) $(DATA) $(MODELS) $(DECISIONS))
 
 test-lab: $(VENV)/dev.stamp $(VENV)/instruments.stamp $(VENV)/madsci.stamp $(VENV)/queueserver.stamp
-	$(BIN)/pytest -p no:cacheprovider --durations=15 $(addprefix --ignore=,$(PAPER)) $(LAB)
+	$(BIN)/pytest -p no:cacheprovider --durations=15 $(addprefix --ignore=,$(PAPER) $(INSTRUMENTS)) $(LAB)
+
+test-instruments: $(VENV)/dev.stamp $(VENV)/instruments.stamp $(VENV)/madsci.stamp
+	$(BIN)/pytest -p no:cacheprovider --durations=15 $(INSTRUMENTS)
 
 test-paper: $(VENV)/dev.stamp
 	$(BIN)/pytest -p no:cacheprovider $(PAPER)
