@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ._potential_data import Array, structure_of
-from ._potential_familiar import distances
+from ._potential_familiar import doubt
 from ._potential_train import BATCH, ask
 
 
@@ -35,8 +35,7 @@ def _doubts(network: Any, features: Sequence[Array]) -> Array:
     uses it. What has come in a wheel does not know what it learned from, and is as unsure of all."""
     if not bool(np.isfinite(float(network.limit))):
         return np.ones(len(features))
-    mean, whiten = network.mean.double().cpu().numpy(), network.whiten.double().cpu().numpy()
-    return np.array([np.sqrt((distances(f, mean, whiten) ** 2).mean()) for f in features])
+    return np.array([doubt(network.apart(f)) for f in features])
 
 
 def _places(features: Sequence[Array]) -> Array:

@@ -39,6 +39,11 @@ def distances(features: Array, mean: Array, whiten: Array) -> Array:
     return np.asarray(np.sqrt((white * white).mean(1)))
 
 
+def doubt(apart: Array) -> float:
+    """Of a whole structure, from the distances (n,) of its atoms."""
+    return float(np.sqrt((apart**2).mean()))
+
+
 def scale_of(apart: Array, errors: Array) -> float:
     """The root mean square error of a component of a force, per unit of distance (n,); `errors` are (n, 3)."""
     return float(np.sqrt((errors**2).mean() / np.maximum((apart**2).mean(), 1e-12)))

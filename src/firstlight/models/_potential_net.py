@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from ._potential_data import Array, Structure
+from ._potential_familiar import distances
 from ._release import CONFIG, WEIGHTS
 
 STARTS = {"chgnet-0.3.0": ("0.3.0", "MPtrj"), "chgnet-r2scan": ("r2scan", "MP-r2SCAN")}
@@ -95,6 +96,10 @@ class Network(torch.nn.Module):
             return answer
         stresses = None if stresses is None else stresses.detach()
         return Answer(answer.energy.detach(), answer.forces.detach(), stresses, answer.features.detach())
+
+    def apart(self, features: Array) -> Array:
+        """How far atoms are from those that it learned from, (n,), by their features (n, FEATURES)."""
+        return distances(features, self.mean.double().cpu().numpy(), self.whiten.double().cpu().numpy())
 
     def graph(self, structure: Structure) -> Any:
         """What the network sees of a structure. Raises ValueError where an atom has no other within CUTOFF."""

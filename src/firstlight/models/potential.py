@@ -280,11 +280,10 @@ def _scores(network: Network, structures: Sequence[Labelled], shift: Array, trai
     if trained:
         from scipy.stats import spearmanr  # noqa: PLC0415
 
-        mean, whiten = network.mean.double().numpy(), network.whiten.double().numpy()
-        apart = [familiar.distances(f, mean, whiten) for f in told.features]
+        apart = [network.apart(f) for f in told.features]
         scores["familiar"] = float(np.mean([a.max() <= float(network.limit) for a in apart]))
         if len(structures) > 2:
-            by = [float(np.sqrt((a**2).mean())) for a in apart]
+            by = [familiar.doubt(a) for a in apart]
             scores["force_rank"] = float(spearmanr(by, [np.abs(w).mean() for w in wrong]).statistic)
     return scores
 

@@ -9,7 +9,6 @@ from ase.calculators.calculator import Calculator, all_changes
 from ase.data import atomic_numbers
 
 from .._potential_data import structure_of
-from .._potential_familiar import distances
 
 
 class PotentialCalculator(Calculator):
@@ -28,7 +27,6 @@ class PotentialCalculator(Calculator):
         self.shift = {atomic_numbers[element]: value for element, value in config["shift"].items()}
         self.others = float(config["shift_others"])
         self.elements = {atomic_numbers[element] for element in config["elements"]}
-        self._white = tuple(t.double().cpu().numpy() for t in (network.mean, network.whiten))
 
     def calculate(
         self, atoms: Any = None, properties: Sequence[str] = ("energy",), system_changes: Sequence[str] = all_changes
@@ -37,7 +35,7 @@ class PotentialCalculator(Calculator):
         super().calculate(atoms, properties, system_changes)  # type: ignore[no-untyped-call]
         structure = structure_of(self.atoms)
         answer = self.network.answer([self.network.graph(structure)], stress=True)
-        apart = distances(answer.features.double().cpu().numpy(), *self._white)
+        apart = self.network.apart(answer.features.double().cpu().numpy())
         energy = len(structure) * float(answer.energy[0])
         energy += sum(self.shift.get(int(z), self.others) for z in structure.numbers)
         self.results = {
