@@ -79,7 +79,7 @@ class Ingest(Due, frozen=True):
 
 
 class Learn(Due, frozen=True):
-    """Its model is trained anew from these trials, which `training` has begun to do ("": nobody yet)."""
+    """Its model is trained anew: from these trials, where `training` has begun to do so, or from all that are new."""
 
     trials: tuple[str, ...]
     training: str = ""
@@ -143,7 +143,7 @@ def next_steps(campaign: Campaign) -> Iterator[Step]:
         if id not in campaign.open:
             yield Ingest(subject=id, trial=id)
     if campaign.learns and (campaign.training or not campaign.paused):
-        yield Learn(subject="learn", trials=campaign.learning or campaign.fresh, training=campaign.training)
+        yield Learn(subject="learn", trials=campaign.learning, training=campaign.training)
     yield from _time(campaign)
     exhausted = "" if campaign.requested else campaign.exhausted
     done = ending or exhausted or ("trials spent" if campaign.trials_left == 0 else "")

@@ -179,7 +179,6 @@ class Stages:
         if learner is None:
             raise LookupError(f"campaign {spec.id} names a model, and there is no learner")
         if not training:
-            # There may be more by now than when it was decided on: they are in the dataset, and are not to count again.
             dataset, trials, published = await self._published()
             if published is not None:
                 yield published
